@@ -1,0 +1,1 @@
+"""What runs after the answer 202: fleet, keeper and providers."""
