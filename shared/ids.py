@@ -1,0 +1,52 @@
+"""Job ids: time-ordered and random, or derived from an Idempotency-Key."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import time
+import uuid
+
+_RANDOM_BITS = 74
+_MASK_62 = (1 << 62) - 1
+
+
+def new_job_id(now: float | None = None) -> uuid.UUID:
+    """Make a version 7 UUID: 48 bits of Unix milliseconds, then 74 random bits.
+
+    The id of a keyless job is its only secret, so all 74 bits are random; ids are ordered by millisecond only.
+    """
+    milliseconds = int((time.time() if now is None else now) * 1000) & ((1 << 48) - 1)
+    random = int.from_bytes(os.urandom(10), "big") >> (80 - _RANDOM_BITS)
+    value = milliseconds << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & _MASK_62
+    return uuid.UUID(int=value)
+
+
+def keyed_job_id(secret: bytes, key_id: str | None, idempotency_key: str) -> uuid.UUID:
+    """Derive the job id that belongs to (virtual key, Idempotency-Key), as a version 8 UUID.
+
+    Keyed with the installation's secret, so that a guessed Idempotency-Key does not give the id of a keyless job.
+    """
+    message = f"{key_id or ''}\x00{idempotency_key}".encode()
+    digest = hmac.new(secret, message, hashlib.sha256).digest()
+    value = int.from_bytes(digest[:16], "big")
+    value = value & ~(0xF << 76) | 0x8 << 76
+    value = value & ~(0b11 << 62) | 0b10 << 62
+    return uuid.UUID(int=value)
+
+
+def parse_job_id(text: str) -> uuid.UUID | None:
+    """Read an id from a path. Only the canonical lower- or upper-case 8-4-4-4-12 form is one."""
+    if len(text) != 36 or text.count("-") != 4:
+        return None
+    try:
+        parsed = uuid.UUID(text)
+    except ValueError:
+        return None
+    return parsed if str(parsed) == text.lower() else None
+
+
+def age_seconds(job_id: uuid.UUID, now: float) -> float | None:
+    """How old a time-ordered id is; None for a derived one, which carries no time."""
+    return now - (job_id.int >> 80) / 1000 if job_id.version == 7 else None
