@@ -1,0 +1,105 @@
+"""Group commit: items gather while the previous batch is in flight and travel as one command, each with its own outcome."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from shared.errors import Overloaded
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+
+class GroupCommit(Generic[Item, Outcome]):
+    """Batches calls of `flush`, one in flight at a time, without a timer: the first item leaves at once.
+
+    `flush` gets at most `max_items` items of at most `max_bytes` together (one larger item travels alone) and returns
+    one outcome per item, in order; an outcome that is an exception is raised to its caller. When `flush` itself raises,
+    every caller of that batch gets the error. More than `max_waiting` items in line, or a batch in flight for longer
+    than `max_stall` seconds, refuse new items with Overloaded.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Outcome | BaseException]]],
+        *,
+        max_items: int,
+        max_bytes: int = 1 << 62,
+        max_waiting: int = 1 << 62,
+        max_stall: float = float("inf"),
+        on_batch: Callable[[int], None] = lambda _size: None,
+    ) -> None:
+        self._flush = flush
+        self._max_items = max_items
+        self._max_bytes = max_bytes
+        self._max_waiting = max_waiting
+        self._max_stall = max_stall
+        self._on_batch = on_batch
+        self._line: deque[tuple[Item, int, asyncio.Future[Outcome]]] = deque()
+        self._runner: asyncio.Task[None] | None = None
+        self._batch_started = 0.0
+
+    async def submit(self, item: Item, size: int = 0) -> Outcome:
+        """Send one item with the next batch and return its outcome.
+
+        A cancelled caller leaves; the item stays in its batch, so that its fate is never half decided.
+        """
+        loop = asyncio.get_running_loop()
+        if self._runner is None:
+            self._batch_started = loop.time()
+            self._runner = loop.create_task(self._run())
+        elif len(self._line) >= self._max_waiting or loop.time() - self._batch_started > self._max_stall:
+            raise Overloaded("too much is waiting for the database: retry in a moment")
+        future: asyncio.Future[Outcome] = loop.create_future()
+        self._line.append((item, size, future))
+        return await future
+
+    @property
+    def waiting(self) -> int:
+        """Items not yet part of a batch."""
+        return len(self._line)
+
+    async def drain(self) -> None:
+        """Wait until nothing waits or is in flight."""
+        while self._runner is not None:
+            await asyncio.wait([self._runner])
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            # One turn of the loop lets everything that is ready now join the first batch.
+            await asyncio.sleep(0)
+            while self._line:
+                batch = self._take()
+                self._batch_started = loop.time()
+                self._on_batch(len(batch))
+                await self._send(batch)
+        finally:
+            self._runner = None
+
+    def _take(self) -> list[tuple[Item, int, asyncio.Future[Outcome]]]:
+        batch = [self._line.popleft()]
+        total = batch[0][1]
+        while self._line and len(batch) < self._max_items and total + self._line[0][1] <= self._max_bytes:
+            total += self._line[0][1]
+            batch.append(self._line.popleft())
+        return batch
+
+    async def _send(self, batch: list[tuple[Item, int, asyncio.Future[Outcome]]]) -> None:
+        try:
+            outcomes = await self._flush([item for item, _, _ in batch])
+        except Exception as error:
+            for _, _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, _, future), outcome in zip(batch, outcomes, strict=True):
+            if future.done():
+                continue
+            if isinstance(outcome, BaseException):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)

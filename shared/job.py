@@ -1,0 +1,153 @@
+"""What a job is: its states, what the edge writes, what a worker holds, what a poller sees, and what can be recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from shared.content import Content
+from shared.providers import Target
+
+DOCUMENT_VERSION = 1
+"""Version of the stored document. Workers claim only what they understand."""
+
+
+class Status(StrEnum):
+    """The contract's four states, no others."""
+
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended; terminal states never change again."""
+        return self in (Status.COMPLETED, Status.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadRef:
+    """Bytes kept outside the document, in `chunks` numbered chunks."""
+
+    payload_id: UUID
+    size: int
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A validated request on its way into the store. `targets` is the model and then its fallbacks, in order."""
+
+    id: UUID
+    request_type: str
+    modality: str
+    targets: tuple[Target, ...]
+    content: Content
+    forward: tuple[tuple[str, str], ...]
+    extra_params: bool
+    request_id: str
+    key_id: str | None
+    fingerprint: bytes | None
+    created_at: datetime
+    deadline_at: datetime
+    result_ttl: int
+    """Seconds the result is kept after the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A stored job as the edge reads it. `body` is the result or error, as the bytes to send, or a reference to them."""
+
+    id: UUID
+    request_type: str
+    status: Status
+    created_at: datetime
+    request_id: str = ""
+    key_id: str | None = None
+    fingerprint: bytes | None = None
+    completed_at: datetime | None = None
+    expires_at: datetime | None = None
+    status_code: int = 0
+    body: bytes | PayloadRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job that this process holds by `lease`. Budgets are as stored by the claim.
+
+    `failures` counts failures of the target at index `target`; `deadline_in` is seconds left at the claim, by the
+    database's clock.
+    """
+
+    id: UUID
+    request_type: str
+    modality: str
+    targets: tuple[Target, ...]
+    content: Content | PayloadRef
+    content_kind: str
+    content_type: str
+    forward: tuple[tuple[str, str], ...]
+    extra_params: bool
+    request_id: str
+    lease: UUID
+    claims: int
+    failures: int
+    target: int
+    crashes: int
+    releases: int
+    created_at: datetime
+    deadline_in: float
+    waited: float
+    """Seconds from due to claimed."""
+    result_ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class DueJob:
+    """A job that the sweep found waiting. `suspect`: one more crash or two and it is failed, so it runs apart."""
+
+    id: UUID
+    suspect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptNote:
+    """One provider call as kept in the job's history."""
+
+    worker: str
+    provider: str
+    outcome: str
+    milliseconds: int
+    upstream_request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """End a held job: `body` is the result of a completed or the error of a failed one, as sent to clients."""
+
+    job_id: UUID
+    lease: UUID
+    status: Status
+    status_code: int
+    body: bytes = field(repr=False)
+    result_ttl: int
+    notes: tuple[AttemptNote, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give a held job back: due again in `due_in` seconds. `given_back` counts against the budget of releases."""
+
+    job_id: UUID
+    lease: UUID
+    due_in: float
+    failures: int
+    target: int
+    given_back: bool = False
+    notes: tuple[AttemptNote, ...] = ()
+
+
+Record = Finish | Release

@@ -1,0 +1,98 @@
+"""Every metric, each with the sentence an operator needs. The only file that imports the client's metric types.
+
+Labels are bounded sets: request type, modality, provider name, outcome class. Never an id, a key, a raw path or a
+client's model string. Label children are bound once, where they are used.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LONG = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600, 1800, 7200)
+_BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+def _counter(name: str, text: str, *labels: str) -> Counter:
+    return Counter(f"coatcheck_{name}", text, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+    return Histogram(f"coatcheck_{name}", text, labels, buckets=buckets, registry=REGISTRY)
+
+
+def _gauge(name: str, text: str, *labels: str, mode: str = "livesum") -> Gauge:
+    return Gauge(f"coatcheck_{name}", text, labels, registry=REGISTRY, multiprocess_mode=mode)  # type: ignore[arg-type]
+
+
+# The edge
+HTTP_REQUESTS = _histogram(
+    "http_request_duration_seconds",
+    "Time from a complete request to its answer, by route template, method and status class: rate, errors, duration.",
+    _FAST,
+    "route",
+    "method",
+    "code_class",
+)
+JOBS_ACCEPTED = _counter("jobs_accepted", "Jobs answered with 202: from here on they must end.", "request_type")
+JOBS_REPLAYED = _counter(
+    "jobs_replayed", "Submits that an Idempotency-Key led back to an existing job.", "request_type"
+)
+GUARD_REFUSALS = _counter("guard_refusals", "Requests refused before they were read, by reason.", "reason")
+SUBMIT_BATCH = _histogram("submit_batch_jobs", "Jobs per insert: how well submits gather.", _BATCH)
+COLLECT_BATCH = _histogram("collect_batch_jobs", "Polls per read: how well polls gather.", _BATCH)
+BELLS_RUNG = _counter("bells_rung", "Job ids handed to the broker, by modality.", "modality")
+BELLS_DROPPED = _counter(
+    "bells_dropped", "Job ids that could not be rung; the sweep finds them a second or two later.", "modality"
+)
+BELLS_UNACKED = _gauge("bells_unacked", "Bell records the broker has not confirmed yet: grows while Kafka is away.")
+
+# The fleet
+JOBS_CLAIMED = _counter(
+    "jobs_claimed",
+    "Jobs taken, by how they were found: rung is prompt, swept means a bell was lost.",
+    "modality",
+    "source",
+)
+CLAIM_BATCH = _histogram("claim_batch_jobs", "Jobs per claim.", _BATCH)
+RECORD_BATCH = _histogram("record_batch_jobs", "Outcomes per write.", _BATCH)
+CLAIM_DELAY = _histogram(
+    "job_claim_delay_seconds", "From due to claimed: what a job waits for a worker.", _LONG, "modality"
+)
+JOB_DURATION = _histogram(
+    "job_duration_seconds", "From accepted to ended: what the client waits for.", _LONG, "modality"
+)
+JOBS_FINISHED = _counter("jobs_finished", "Jobs that ended, by outcome.", "modality", "outcome")
+JOB_FAILURES = _counter("job_failures", "Provider calls that failed and spent a job's budget.", "modality")
+JOB_CRASHES = _counter("job_crashes", "Claims of jobs whose lease had run out: a worker died or stalled.", "modality")
+JOB_RELEASES = _counter("job_releases", "Jobs given back by a stopping worker.", "modality")
+LEASES_LOST = _counter("leases_lost", "Jobs that were taken from this worker: its work on them was thrown away.")
+SLOTS_BUSY = _gauge("slots_busy", "Jobs this worker runs now.")
+SLOTS = _gauge("slots", "Jobs this worker can run at a time.")
+UNRECORDED_BYTES = _gauge("unrecorded_bytes", "Results held in memory because the database has not taken them yet.")
+PROVIDER_REQUESTS = _counter("provider_requests", "Calls to providers, by how they ended.", "provider", "code_class")
+PROVIDER_DURATION = _histogram("provider_request_duration_seconds", "Time in the provider.", _LONG, "provider")
+PROVIDER_REPEATED = _counter(
+    "provider_calls_repeated", "Calls made again because a worker died or lost its lease: paid for twice.", "provider"
+)
+PROVIDERS_PAUSED = _gauge(
+    "providers_paused", "1 while a provider is paused after a 429 or 503.", "provider", mode="livemax"
+)
+
+# The keeper; read these with max(), every keeper reports the same
+JOBS = _gauge(
+    "jobs", "Jobs that wait or run, from the database; counting stops at 100000.", "modality", "status", mode="livemax"
+)
+OLDEST_PENDING_AGE = _gauge(
+    "oldest_pending_age_seconds", "How long the longest waiting due job has waited.", "modality", mode="livemax"
+)
+KEEPER_RUNS = _counter(
+    "keeper_runs", "Passes of the keeper, by outcome: must grow, or nothing overdue is ended.", "outcome"
+)
+JOBS_EXPIRED = _counter("jobs_expired", "Jobs the keeper ended, by reason.", "reason")
+
+# Everybody
+CLOCK_OFFSET = _gauge("clock_offset_seconds", "Our clock against the database's.", mode="livemostrecent")
+BUILD_INFO = _gauge("build_info", "1, labelled with the version that runs.", "version", "component", mode="livemax")
