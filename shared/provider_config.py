@@ -1,0 +1,193 @@
+"""What is configured for each provider: read from TOML tables and the environment, then frozen."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from shared.errors import SettingsError
+from shared.known_providers import KNOWN_PROVIDERS, KnownProvider, did_you_mean, variable_stem
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One configured provider: a `[providers.<name>]` table, or what the environment says."""
+
+    name: str
+    kind: Literal["openai", "local", "scripted"] = "openai"
+    base_url: str = ""
+    api_key: str = ""
+    api_key_env: str = ""
+    api_key_file: str = ""
+    models: tuple[str, ...] = ()
+    """Models listed by GET /v1/models and accepted without a prefix; other models pass too."""
+    max_concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    timeout_seconds: Seconds = 600.0
+    connect_timeout_seconds: Seconds = 5.0
+    headers: dict[str, str] = {}
+    paths: dict[str, str] = {}
+    """Request type to path under the base URL, or to a whole URL, where it is not the usual one."""
+    proxy: str = ""
+    ca_file: str = ""
+    trace_calls: bool = False
+    """Send `x-coatcheck-call`, so that a drill can tell repeated calls."""
+
+    @property
+    def channel(self) -> str:
+        """Provider and key, the unit that a rate limit pauses. The key is not recoverable from it."""
+        digest = hashlib.blake2b(self.api_key.encode(), digest_size=6).hexdigest() if self.api_key else "nokey"
+        return f"{self.name}:{digest}"
+
+    def __repr__(self) -> str:
+        """Leaves out the key, header values and proxy credentials."""
+        return (
+            f"ProviderConfig({self.name!r}, kind={self.kind!r}, base_url={self.base_url!r}, "
+            f"key={'set' if self.api_key else 'none'}, headers={sorted(self.headers)}, "
+            f"proxy={'set' if self.proxy else 'none'})"
+        )
+
+
+_FIELDS = [name for name in ProviderConfig.__struct_fields__ if name != "name"]
+
+
+def configured(
+    tables: Mapping[str, Mapping[str, Any]], environ: Mapping[str, str], local_models: Sequence[str] = ()
+) -> dict[str, ProviderConfig]:
+    """Gather the enabled providers: those with a TOML table, with a key or address in the environment, and `local`.
+
+    Raises SettingsError naming the table, the field and the fix; its text never holds a key.
+    """
+    found = {name: _from_table(name, table, environ) for name, table in tables.items()}
+    for name, known in KNOWN_PROVIDERS.items():
+        if name not in found and _enabled_by(environ, known):
+            found[name] = _from_table(name, {}, environ)
+    if local_models:
+        found["local"] = _from_table("local", {**tables.get("local", {}), "models": list(local_models)}, environ)
+    return found
+
+
+def _enabled_by(environ: Mapping[str, str], known: KnownProvider) -> bool:
+    if environ.get(known.address_variable, "").strip():
+        return True
+    return bool(known.base_url and _key_in(environ, known.key_variables))
+
+
+def _from_table(name: str, table: Mapping[str, Any], environ: Mapping[str, str]) -> ProviderConfig:
+    where = f"providers.{name}"
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"{where}: a provider's name has letters a-z, digits, '-' and '_' only")
+    for key in table:
+        if key not in _FIELDS:
+            raise SettingsError(
+                f"{where}.{key}: unknown field: {did_you_mean(key, _FIELDS)}known: {', '.join(_FIELDS)}"
+            )
+    kind = "local" if name == "local" else "scripted" if name == "scripted" else "openai"
+    try:
+        config = msgspec.convert({"kind": kind, **table, "name": name}, ProviderConfig)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        raise SettingsError(f"{where}.{place.rstrip('`') or '?'}: {problem}") from None
+    if config.kind != "openai":
+        return config
+    known = KNOWN_PROVIDERS.get(name, KnownProvider(name, "", (f"{variable_stem(name)}_API_KEY",)))
+    base_url = _address(config, known, environ)
+    return msgspec.structs.replace(
+        config,
+        base_url=base_url,
+        api_key=_api_key(config, known, environ),
+        paths={**known.paths, **config.paths} if base_url == known.base_url else config.paths,
+        headers=dict(_header(where, *header) for header in config.headers.items()),
+        proxy=_http_url(f"{where}.proxy", config.proxy, may_hold_user=True) if config.proxy else "",
+        ca_file=_existing(f"{where}.ca_file", config.ca_file),
+    )
+
+
+def _address(config: ProviderConfig, known: KnownProvider, environ: Mapping[str, str]) -> str:
+    """The base URL without a closing slash. An address that is only a host means its /v1."""
+    variable = environ.get(known.address_variable, "").strip()
+    given = variable or config.base_url
+    if not given:
+        if not known.base_url:
+            raise SettingsError(f"providers.{config.name}.base_url: missing; set it, or {known.address_variable}")
+        return known.base_url
+    where = known.address_variable if variable else f"providers.{config.name}.base_url"
+    url = _http_url(where, given)
+    return url.rstrip("/") if urlsplit(url).path else f"{url}/v1"
+
+
+def _http_url(where: str, value: str, *, may_hold_user: bool = False) -> str:
+    """Check a URL; the error does not repeat it, for it may hold a password."""
+    try:
+        parts = urlsplit(value)
+        wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+    except ValueError:
+        wrong = True
+    if wrong or not value.isascii() or any(character.isspace() for character in value):
+        raise SettingsError(f"{where}: expected a URL like http://host:8000/v1")
+    if parts.query or parts.fragment:
+        raise SettingsError(f"{where}: expected a URL without '?' and '#'")
+    if "@" in parts.netloc and not may_hold_user:
+        raise SettingsError(f"{where}: no user or password in the URL; use api_key_env, api_key_file or headers")
+    return value
+
+
+def _api_key(config: ProviderConfig, known: KnownProvider, environ: Mapping[str, str]) -> str:
+    where = f"providers.{config.name}"
+    if config.api_key:
+        return _header_value(f"{where}.api_key", config.api_key)
+    if config.api_key_file:
+        return _header_value(f"{where}.api_key_file", _read(f"{where}.api_key_file", config.api_key_file))
+    if config.api_key_env:
+        key = _key_in(environ, (config.api_key_env,))
+        if not key:
+            raise SettingsError(f"{where}.api_key_env: the variable {config.api_key_env} is not set")
+        return key
+    return _key_in(environ, known.key_variables)
+
+
+def _key_in(environ: Mapping[str, str], variables: Sequence[str]) -> str:
+    """The first key set by a variable or by its `_FILE` twin, else an empty string."""
+    for variable in variables:
+        if value := environ.get(variable, "").strip():
+            return _header_value(variable, value)
+        if path := environ.get(f"{variable}_FILE", "").strip():
+            return _header_value(f"{variable}_FILE", _read(f"{variable}_FILE", path))
+    return ""
+
+
+def _read(where: str, path: str) -> str:
+    try:
+        text = Path(path).expanduser().read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{where}: cannot read {path}: {error.__class__.__name__}") from None
+    if not text:
+        raise SettingsError(f"{where}: {path} is empty")
+    return text
+
+
+def _existing(where: str, path: str) -> str:
+    if path and not Path(path).is_file():
+        raise SettingsError(f"{where}: no such file: {path}")
+    return path
+
+
+def _header_value(where: str, value: str) -> str:
+    if not value.isascii() or not value.isprintable():
+        raise SettingsError(f"{where}: holds a character that cannot stand in an HTTP header")
+    return value.strip()
+
+
+def _header(where: str, name: str, value: str) -> tuple[str, str]:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise SettingsError(f"{where}.headers: {name!r} is no header name")
+    return name.lower(), _header_value(f"{where}.headers.{name}", value)
