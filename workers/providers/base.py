@@ -17,6 +17,7 @@ class Call(msgspec.Struct, frozen=True):
     extra_params: bool  # send unknown body fields too
     timeout: float  # seconds this call may take in all
     call_id: str  # "<job id>/<claim number>/<n>", unique per call
+    params: bytes = b""  # JSON object that overrides fields of the body, or empty
 
     def __repr__(self) -> str:
         """Leaves out the forwarded headers: they may carry credentials."""
@@ -52,6 +53,7 @@ class ProviderError(Exception):
         retry_after: float | None = None,
         type: str | None = None,
         code: str | None = None,
+        param: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -61,6 +63,7 @@ class ProviderError(Exception):
         self.retry_after = retry_after
         self.type = type
         self.code = code
+        self.param = param
 
 
 class Provider(Protocol):
