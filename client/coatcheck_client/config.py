@@ -1,0 +1,87 @@
+"""Where the server is and how to talk to it: arguments first, then COATCHECK_URL and COATCHECK_API_KEY."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from coatcheck_client.version import VERSION
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+CONNECT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings of a client; the key never shows in a repr."""
+
+    url: str
+    api_key: str = field(repr=False)
+    timeout: float
+    retries: int
+    connections: int
+    trust_env: bool
+
+    def http_options(self) -> dict[str, Any]:
+        """Arguments that httpx.Client and httpx.AsyncClient share. Redirects stay off: a key must not follow one."""
+        headers = {"user-agent": f"coatcheck-client/{VERSION}", "accept": "application/json"}
+        if self.api_key:
+            headers["authorization"] = f"Bearer {self.api_key}"
+        return {
+            "base_url": self.url,
+            "headers": headers,
+            "timeout": self.phases(None),
+            "limits": httpx.Limits(max_connections=self.connections, max_keepalive_connections=self.connections),
+            "trust_env": self.trust_env,
+            "verify": True if self.url.startswith("https:") else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        }
+
+    def phases(self, total: float | None) -> httpx.Timeout:
+        """Bounds on connecting, reading and writing, none above `total`. A place in the pool may take any time: those
+        who hold one are bounded."""
+        longest = self.timeout if total is None else min(total, self.timeout)
+        return httpx.Timeout(longest, connect=min(CONNECT_SECONDS, longest), pool=None)
+
+
+def load_config(
+    url: str | None,
+    api_key: str | None,
+    *,
+    timeout: float,
+    retries: int,
+    connections: int,
+    trust_env: bool | None,
+    environ: Mapping[str, str] = os.environ,
+) -> Config:
+    """Check the settings; `ValueError` says which is wrong, and never quotes the key.
+
+    Proxies and CA files of the environment are used unless the server is on this machine: a proxy cannot reach that.
+    """
+    url = (url or environ.get("COATCHECK_URL") or DEFAULT_URL).rstrip("/")
+    key = (api_key if api_key is not None else environ.get("COATCHECK_API_KEY", "")).strip()
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"the URL must be like {DEFAULT_URL}, not {url!r}")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("the URL must hold no credentials, query or fragment; give the key as COATCHECK_API_KEY")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError("the API key holds characters that cannot be sent in a header")
+    if connections < 1 or retries < 0 or timeout <= 0:
+        raise ValueError("timeout and connections must be above 0, retries at least 0")
+    local = is_loopback(parts.hostname)
+    return Config(url, key, timeout, retries, connections, not local if trust_env is None else trust_env)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the host is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -1,0 +1,177 @@
+"""The blocking client: performs the operations with httpx.Client, sleeps and threads."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Self, TypeVar
+
+import httpx
+
+from coatcheck_client.config import load_config
+from coatcheck_client.errors import CoatcheckError, Unreachable
+from coatcheck_client.job import Job
+from coatcheck_client.operations import Effect, Operation, Operations, Send, Sleep
+from coatcheck_client.protocol import Reply
+from coatcheck_client.submission import FileSource, Submission
+from coatcheck_client.window import Outcome, ProgressCallback, open_window, outcome_of
+
+T = TypeVar("T")
+
+
+class Coatcheck:
+    """A client of one server. Safe to share between threads; close it, or use it as a context manager.
+
+    `url` and `api_key` default to COATCHECK_URL and COATCHECK_API_KEY. `timeout` is how many seconds one exchange may
+    stand still, `retries` how often a request is sent again after a refusal that may pass (408, 429, 502, 503, 504, no
+    connection). At most `connections` are open. `trust_env` False ignores proxies of the environment; they are ignored
+    anyway for a server on this machine.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        api_key: str | None = None,
+        *,
+        timeout: float = 30.0,
+        retries: int = 5,
+        connections: int = 64,
+        trust_env: bool | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._config = load_config(
+            url, api_key, timeout=timeout, retries=retries, connections=connections, trust_env=trust_env
+        )
+        self._operations = Operations(retries)
+        self._http = httpx.Client(transport=transport, **self._config.http_options())
+
+    def submit(
+        self,
+        request_type: str,
+        body: Mapping[str, Any] | bytes,
+        files: Mapping[str, FileSource] | None = None,
+        *,
+        idempotency_key: str | None = None,
+        ttl: int | None = None,
+        deadline: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Job:
+        """Hand in a request and get its job, pending.
+
+        `request_type` is a name or path, like `embeddings` or `/v1/embeddings`; `body` the JSON or form fields. `ttl`
+        is how many seconds the result is kept after the end, `deadline` how many the job may take. The same
+        `idempotency_key` with the same request is the same job; without one, a fresh key covers the retries of this
+        call. Raises `ApiError` or `Unreachable`.
+        """
+        submission = Submission(
+            request_type,
+            body,
+            files,
+            idempotency_key=idempotency_key or "",
+            ttl=ttl,
+            deadline=deadline,
+            headers=headers,
+        )
+        return self._perform(self._operations.submit(submission.encode()))
+
+    def get(self, job: Job | str) -> Job:
+        """The job as it is now. A ticket, `embeddings/<id>`, does as well. `ApiError` 404: unknown or expired."""
+        return self._perform(self._operations.get(job))
+
+    def wait(self, job: Job | str, timeout: float | None = None) -> Job:
+        """Poll until the job completed or failed, at the server's pace; `WaitTimeout` after `timeout` seconds."""
+        return self._perform(self._operations.wait(job, timeout))
+
+    def result(self, job: Job | str, timeout: float | None = None) -> Any:
+        """Wait for the job and give its result; raises `JobFailed`, or `WaitTimeout` after `timeout` seconds."""
+        return self._perform(self._operations.result(job, timeout))
+
+    def map(
+        self,
+        requests: Iterable[Submission | tuple[str, Mapping[str, Any]]],
+        *,
+        in_flight: int = 64,
+        ordered: bool = True,
+        timeout: float | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Iterator[Outcome]:
+        """Submit every request, at most `in_flight` at a time, and give the outcomes in order (or as they come).
+
+        Nothing is raised for a single request: look at `Outcome.error`, or ask for `Outcome.result`. `timeout` bounds
+        the wait for each job in seconds. One thread per job in flight; for thousands use `AsyncCoatcheck`.
+        """
+        window = open_window(in_flight, ordered, requests, progress)
+        ended: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
+        stop = threading.Event()
+        with ThreadPoolExecutor(in_flight, thread_name_prefix="coatcheck-map") as pool:
+            try:
+                for request in requests:
+                    submission = request if isinstance(request, Submission) else Submission(*request)
+                    future = pool.submit(self._outcome, window.start(), submission, timeout, stop)
+                    future.add_done_callback(ended.put)
+                    while not (window.has_room() and ended.empty()):
+                        yield from window.arrive(ended.get().result())
+                while not window.is_empty():
+                    yield from window.arrive(ended.get().result())
+            finally:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _outcome(self, index: int, submission: Submission, timeout: float | None, stop: threading.Event) -> Outcome:
+        def pause(seconds: float) -> None:
+            if stop.wait(seconds):
+                raise Unreachable("the map was closed")
+
+        try:
+            job = self._perform(self._operations.submit(submission.encode()), pause)
+            return outcome_of(index, submission, self._perform(self._operations.wait(job, timeout), pause))
+        except CoatcheckError as error:
+            return Outcome(index, submission, error=error)
+
+    def _perform(self, operation: Operation[T], pause: Callable[[float], None] = time.sleep) -> T:
+        answer: Reply | Unreachable | None = None
+        try:
+            while True:
+                answer = self._do(operation.send(answer), pause)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _do(self, effect: Effect, pause: Callable[[float], None]) -> Reply | Unreachable | None:
+        if isinstance(effect, Sleep):
+            pause(effect.seconds)
+            return None
+        return self._send(effect)
+
+    def _send(self, send: Send) -> Reply | Unreachable:
+        request = send.request
+        end = None if send.timeout is None else time.monotonic() + send.timeout
+        chunks: list[bytes] = []
+        try:
+            with self._http.stream(
+                request.method, request.path, headers=dict(request.headers), content=request.content,
+                timeout=self._config.phases(send.timeout),
+            ) as response:  # fmt: skip
+                for chunk in response.iter_bytes():
+                    chunks.append(chunk)
+                    if end is not None and time.monotonic() > end:
+                        raise httpx.ReadTimeout("the answer took too long")
+        except httpx.RequestError as error:
+            return Unreachable(f"no answer from {self._config.url}: {error or type(error).__name__}")
+        return Reply(response.status_code, response.headers, b"".join(chunks))
+
+    def close(self) -> None:
+        """Close the connections. Jobs go on."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Coatcheck({self._config.url!r})"
