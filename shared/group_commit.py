@@ -1,4 +1,4 @@
-"""Group commit: items gather while the previous batch is in flight and travel as one command, each with its own outcome."""
+"""Group commit: items gather while the previous batch is in flight, travel as one, and each gets its own outcome."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job is: its states, what the edge writes, what a worker holds, what a poller sees, and what can be recorded."""
+"""What a job is: its states, what the edge writes, what a worker holds, what a poller sees, what can be recorded."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A stored job as the edge reads it. `body` is the result or error, as the bytes to send, or a reference to them."""
+    """A stored job as the edge reads it. `body` is the result or error, as the bytes to send, or where they are."""
 
     id: UUID
     request_type: str
@@ -111,6 +111,27 @@ class DueJob:
 
     id: UUID
     suspect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueJob:
+    """A job that nobody holds and that must end: past its deadline, or else out of crashes."""
+
+    id: UUID
+    request_type: str
+    target: Target
+    past_deadline: bool
+    started: bool
+    crashes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an overdue job ends; `reason` is a metric label, `error` the body as sent to clients."""
+
+    reason: str
+    status_code: int
+    error: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
 from shared.content import Content
-from shared.job import ClaimedJob, DueJob, JobView, NewJob, PayloadRef, Record
+from shared.job import ClaimedJob, DueJob, Ending, JobView, NewJob, OverdueJob, PayloadRef, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +104,10 @@ class EdgeStore(Protocol):
 class FleetStore(Protocol):
     """What a worker asks for."""
 
+    def now(self) -> datetime:
+        """This moment by the database's clock, as last compared."""
+        ...
+
     async def claim(self, ids: Sequence[UUID], *, lease: UUID, worker: str, suspects: bool) -> list[ClaimedJob]:
         """Take those of `ids` that are due, in one update, and return what is now held."""
         ...
@@ -123,8 +127,11 @@ class FleetStore(Protocol):
         """Extend the leases of `held` (job id -> lease) and return the ids that are lost."""
         ...
 
-    async def record(self, records: Sequence[Record]) -> list[bool]:
-        """Write outcomes, each fenced by its lease. True: written, now or before; False: the lease was lost."""
+    async def record(self, records: Sequence[Record]) -> list[bool | Exception]:
+        """Write outcomes, each fenced by its lease.
+
+        True: written, now or before. False: the lease was lost. An exception: this one alone could not be written.
+        """
         ...
 
     async def pause(self, channel: str, seconds: float) -> None:
@@ -139,8 +146,8 @@ class FleetStore(Protocol):
 class KeeperStore(Protocol):
     """What the keeper asks for."""
 
-    async def expire(self, limit: int) -> dict[str, int]:
-        """Fail what is past its deadline or out of budget and held by nobody; counts by reason."""
+    async def expire(self, limit: int, explain: Callable[[OverdueJob], Ending]) -> dict[str, int]:
+        """Fail up to `limit` jobs past their deadline or out of crashes that nobody holds; counts by reason."""
         ...
 
     async def backlog(self) -> list[Backlog]:

@@ -1,0 +1,163 @@
+"""The connection: concerns, time-outs, the refusal of a standalone mongod, and the database's clock."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import pymongo
+from bson.binary import UuidRepresentation
+from bson.codec_options import CodecOptions
+from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from shared.errors import SettingsError, StoreUnavailable
+from shared.metrics import CLOCK_OFFSET
+from shared.settings import Settings
+
+Role = Literal["edge", "fleet", "keeper", "operator"]
+Document = dict[str, Any]
+
+MAJORITY = WriteConcern(w="majority", j=True)
+_CLOCK_INTERVAL = 10.0
+_WAIT_LOG_INTERVAL = 5.0
+_CODEC: CodecOptions[Document] = CodecOptions(
+    tz_aware=True, tzinfo=UTC, uuid_representation=UuidRepresentation.STANDARD
+)
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def unavailable(what: str) -> Iterator[None]:
+    """Turn the driver's errors into StoreUnavailable. The text carries the kind of error, never the address."""
+    try:
+        yield
+    except PyMongoError as error:
+        raise StoreUnavailable(f"{what}: {type(error).__name__}") from error
+
+
+class Database:
+    """One client with its collections. All writes are journaled by a majority, all reads are majority reads."""
+
+    def __init__(self, client: AsyncMongoClient[Document], name: str, timeout: float) -> None:
+        self.client = client
+        self.timeout = timeout
+        self.raw: AsyncDatabase[Document] = client.get_database(
+            name,
+            codec_options=_CODEC,
+            write_concern=MAJORITY,
+            read_concern=ReadConcern("majority"),
+            read_preference=ReadPreference.PRIMARY,
+        )
+        self.jobs = self.collection("jobs")
+        self.payloads = self.collection("payloads")
+        self.keys = self.collection("keys")
+        self.pauses = self.collection("pauses")
+        self.meta = self.collection("meta")
+        self._offset: timedelta | None = None
+
+    def collection(self, name: str) -> AsyncCollection[Document]:
+        """A collection with the concerns above."""
+        return self.raw[name]
+
+    @contextlib.contextmanager
+    def bounded(self, what: str) -> Iterator[None]:
+        """Bound everything inside by the role's time-out and translate its errors."""
+        with unavailable(what), pymongo.timeout(self.timeout):
+            yield
+
+    def now(self) -> datetime:
+        """This moment by the database's clock, in whole milliseconds. Raises StoreUnavailable before the first look."""
+        if self._offset is None:
+            raise StoreUnavailable("the database's clock is not known yet")
+        moment = datetime.now(UTC) + self._offset
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+    async def read_clock(self) -> None:
+        """Compare clocks once; half of the round trip is taken as the way back."""
+        with self.bounded("reading the clock"):
+            before = time.time()
+            hello = await self.client.admin.command("hello")
+            after = time.time()
+        if "setName" not in hello:
+            raise SettingsError(
+                "MongoDB runs standalone, without majority writes an accepted job could be lost: start mongod with "
+                "--replSet rs0 and run rs.initiate() once (one node is enough for development)"
+            )
+        local: datetime = hello["localTime"]
+        here = datetime.fromtimestamp((before + after) / 2, UTC)
+        self._offset = local.replace(tzinfo=UTC) - here
+        CLOCK_OFFSET.set(self._offset.total_seconds())
+
+    async def watch_clock(self) -> None:
+        """Compare clocks for ever."""
+        while True:
+            await asyncio.sleep(_CLOCK_INTERVAL)
+            with contextlib.suppress(StoreUnavailable):
+                await self.read_clock()
+
+
+def _client(settings: Settings, role: Role) -> AsyncMongoClient[Document]:
+    edge = role == "edge"
+    try:
+        return AsyncMongoClient(
+            settings.mongodb_uri,
+            appname=f"coatcheck-{role}",
+            retryWrites=True,
+            heartbeatFrequencyMS=2000,
+            connectTimeoutMS=2000,
+            serverSelectionTimeoutMS=int(settings.mongodb_timeout_seconds * 1000) if edge else 10_000,
+            waitQueueTimeoutMS=500 if edge else None,
+            maxPoolSize=50,
+            maxConnecting=4,
+            uuidRepresentation="standard",
+        )
+    except (ConfigurationError, InvalidURI, ValueError) as error:
+        raise SettingsError(
+            f"mongodb_uri is not usable: {type(error).__name__}; expected mongodb://host:port/..."
+        ) from None
+
+
+@contextlib.asynccontextmanager
+async def connect(settings: Settings, *, role: Role, wait: float = 0.0) -> AsyncIterator[Database]:
+    """Connect in the running loop and keep the clock compared.
+
+    Waits up to `wait` seconds for a primary, with a log line that says so. Raises SettingsError for a standalone one.
+    """
+    timeout = (
+        settings.mongodb_timeout_seconds
+        if role in ("edge", "operator")
+        else max(10.0, settings.mongodb_timeout_seconds)
+    )
+    async with _client(settings, role) as client:
+        database = Database(client, settings.mongodb_database, timeout)
+        await _first_look(database, wait)
+        clock = asyncio.create_task(database.watch_clock())
+        try:
+            yield database
+        finally:
+            clock.cancel()
+
+
+async def _first_look(database: Database, wait: float) -> None:
+    give_up = time.monotonic() + wait
+    next_line = 0.0
+    while True:
+        try:
+            return await database.read_clock()
+        except StoreUnavailable as error:
+            if time.monotonic() >= give_up:
+                raise StoreUnavailable(f"MongoDB has no reachable primary ({error}): check mongodb_uri") from None
+            if time.monotonic() >= next_line:
+                log.warning("waiting for MongoDB: no primary yet (%s)", error)
+                next_line = time.monotonic() + _WAIT_LOG_INTERVAL
+        await asyncio.sleep(0.1)

@@ -1,0 +1,159 @@
+"""The fleet's verbs: claim, find what is due, renew, record, pause."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pymongo
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
+
+from shared.errors import StoreUnavailable
+from shared.job import ClaimedJob, DueJob, Finish, PayloadRef, Record, Status
+from shared.mongo import codec, moves, payloads
+from shared.mongo.client import Database, unavailable
+from shared.settings import Settings
+from shared.store import Pause
+
+_PAYLOAD_MARGIN = timedelta(hours=1)
+"""A result's chunks outlive the job by this much, for the poll that streams them when the time is up."""
+_BIG_TRANSFER_SECONDS = 60.0
+INLINE_RESULT_BYTES = 32 * 1024
+
+
+class FleetVerbs:
+    """Implements `shared.store.FleetStore`."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._db = database
+        self._settings = settings
+
+    def now(self) -> datetime:
+        return self._db.now()
+
+    async def claim(self, ids: Sequence[UUID], *, lease: UUID, worker: str, suspects: bool) -> list[ClaimedJob]:
+        move = moves.claim(
+            ids, lease, worker, self._settings.lease_seconds, self._settings.max_crashes, suspects=suspects
+        )
+        try:
+            with self._db.bounded("claiming"):
+                claimed = (await self._db.jobs.update_many(move.filter, move.update)).matched_count
+        except StoreUnavailable:
+            claimed = len(ids)  # unknown: what we hold is what we read
+        if claimed == 0:
+            return []
+        with self._db.bounded("reading claimed jobs"):
+            held = {"_id": {"$in": list(ids)}, "lease.id": lease, "status": Status.PROCESSING.value}
+            documents = await self._db.jobs.find(held, codec.CLAIM_FIELDS).to_list()
+        return [codec.decode_claimed(document) for document in documents]
+
+    async def due(self, modalities: Sequence[str], *, limit: int, takeover_after: float) -> list[DueJob]:
+        now = self._db.now()
+        pending = await self._due(modalities, Status.PENDING, now, self._settings.sweep_grace_seconds, limit)
+        if len(pending) >= limit:
+            return pending
+        running = await self._due(modalities, Status.PROCESSING, now, takeover_after, limit - len(pending))
+        return pending + running
+
+    async def _due(
+        self, modalities: Sequence[str], status: Status, now: datetime, grace: float, limit: int
+    ) -> list[DueJob]:
+        query = {
+            "modality": {"$in": list(modalities)},
+            "status": status.value,
+            "wake_at": {"$lte": now - timedelta(seconds=grace)},
+            "deadline_at": {"$gt": now},
+        }
+        # Sweepers that all start at the head would claim the same jobs; the offset spreads them.
+        for skip in (random.randrange(4 * limit), 0):
+            with self._db.bounded("looking for due jobs"):
+                cursor = self._db.jobs.find(query, {"crashes": True}).hint("due").skip(skip).limit(limit)
+                found = [self._due_job(document, status) for document in await cursor.to_list()]
+            if found or skip == 0:
+                return found
+        return []
+
+    def _due_job(self, document: Mapping[str, Any], status: Status) -> DueJob:
+        after_claim = document.get("crashes", 0) + (status is Status.PROCESSING)
+        return DueJob(document["_id"], suspect=after_claim >= moves.suspect_from(self._settings.max_crashes))
+
+    async def load(self, ref: PayloadRef) -> bytes:
+        with unavailable("reading a body"), pymongo.timeout(_BIG_TRANSFER_SECONDS):
+            return b"".join([chunk async for chunk in payloads.read(self._db, ref)])
+
+    async def renew(self, held: Mapping[UUID, UUID]) -> set[UUID]:
+        leases = list(set(held.values()))
+        move = moves.renew(list(held), leases, self._settings.lease_seconds)
+        with self._db.bounded("renewing leases"):
+            result = await self._db.jobs.update_many(move.filter, move.update)
+            if result.matched_count == len(held):
+                return set()
+            cursor = self._db.jobs.find(move.filter, {"_id": True})
+            return set(held) - {document["_id"] for document in await cursor.to_list()}
+
+    async def record(self, records: Sequence[Record]) -> list[bool | Exception]:
+        updates = [await self._update(record) for record in records]
+        failures: dict[int, Exception] = {}
+        matched = 0
+        with self._db.bounded("recording outcomes"):
+            try:
+                matched = (await self._db.jobs.bulk_write(updates, ordered=False)).matched_count
+            except BulkWriteError as error:
+                failures = _failures(error)
+        if matched == len(records):
+            return [True] * len(records)
+        written = await self._written(records)
+        return [failures.get(position, outcome) for position, outcome in enumerate(written)]
+
+    async def _update(self, record: Record) -> UpdateOne:
+        if isinstance(record, Finish):
+            body: bytes | PayloadRef = record.body
+            if len(record.body) > INLINE_RESULT_BYTES:
+                kept_until = self._db.now() + timedelta(seconds=record.result_ttl) + _PAYLOAD_MARGIN
+                with unavailable("storing a result"), pymongo.timeout(_BIG_TRANSFER_SECONDS):
+                    body = await payloads.write(self._db, record.body, kept_until)
+            move = moves.finish(record, codec.encode_body(body))
+        else:
+            move = moves.release(record)
+        return UpdateOne(move.filter, move.update)
+
+    async def _written(self, records: Sequence[Record]) -> list[bool]:
+        """Tell "mine, written before" from "lost" by the lease that the job carries now."""
+        with self._db.bounded("reading outcomes"):
+            ids = [record.job_id for record in records]
+            cursor = self._db.jobs.find({"_id": {"$in": ids}}, {"lease.id": True, "status": True})
+            stored = {document["_id"]: document for document in await cursor.to_list()}
+
+        def ours(record: Record) -> bool:
+            document = stored.get(record.job_id)
+            if document is None or document["lease"]["id"] != record.lease:
+                return False
+            return bool(document["status"] != Status.PROCESSING.value)
+
+        return [ours(record) for record in records]
+
+    async def pause(self, channel: str, seconds: float) -> None:
+        until = {"$max": ["$until", {"$add": ["$$NOW", round(seconds * 1000)]}]}
+        with self._db.bounded("pausing a provider"):
+            await self._db.pauses.update_one({"_id": channel}, [{"$set": {"until": until}}], upsert=True)
+
+    async def pauses(self) -> list[Pause]:
+        now = self._db.now()
+        with self._db.bounded("reading pauses"):
+            documents = await self._db.pauses.find({"until": {"$gt": now}}).to_list()
+        return [Pause(each["_id"], (each["until"] - now).total_seconds()) for each in documents]
+
+
+def _failures(error: BulkWriteError) -> dict[int, Exception]:
+    """Write errors by position. A write concern error confirms nothing, so the whole batch is to be sent again."""
+    details = error.details or {}
+    if details.get("writeConcernErrors"):
+        raise StoreUnavailable("recording outcomes: not confirmed by a majority")
+    return {
+        failure["index"]: StoreUnavailable(f"recording an outcome: error {failure['code']}")
+        for failure in details["writeErrors"]
+    }

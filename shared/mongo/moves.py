@@ -1,0 +1,197 @@
+"""Every change of a stored job, one constructor per move: who may be changed (`filter`) and how (`update`).
+
+Nothing else builds an update of a job. Updates are pipelines, so that times come from the database's clock (`$$NOW`);
+therefore every value that comes from outside is wrapped in `$literal`: a string that begins with `$` is evaluated.
+`$expr` comparisons are true for missing fields, so the filters also ask for the field's existence: without that a
+finished job, which has no `wake_at`, could be claimed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+from uuid import UUID
+
+from shared.job import DOCUMENT_VERSION, AttemptNote, Ending, Finish, Release, Status
+
+LIVE = [Status.PENDING.value, Status.PROCESSING.value]
+MAX_NOTES = 20
+"""Attempts kept in a job's history; the oldest are dropped."""
+
+_DUE = {"$lte": ["$wake_at", "$$NOW"]}
+_IN_TIME = {"$gt": ["$deadline_at", "$$NOW"]}
+_LEASE_OVER = {"$eq": ["$status", Status.PROCESSING.value]}
+
+Filter = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A fenced change. `filter` names who may be changed, `update` is an aggregation pipeline."""
+
+    filter: Filter
+    update: list[dict[str, Any]]
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _literal(value: Any) -> dict[str, Any]:
+    return {"$literal": value}
+
+
+def _spent(field: str) -> dict[str, Any]:
+    return {"$ifNull": [f"${field}", 0]}
+
+
+def _until(seconds: float) -> dict[str, Any]:
+    """That many seconds from now, but never past the job's deadline."""
+    return {"$min": [{"$add": ["$$NOW", _milliseconds(seconds)]}, "$deadline_at"]}
+
+
+def _with_notes(notes: Sequence[AttemptNote]) -> dict[str, Any]:
+    if not notes:
+        return {}
+    added = _literal([asdict(note) for note in notes])
+    kept = {"$slice": [{"$concatArrays": [{"$ifNull": ["$attempts", []]}, added]}, -MAX_NOTES]}
+    return {"attempts": kept}
+
+
+def suspect_from(max_crashes: int) -> int:
+    """The crash count, after a claim, from which a job runs apart from its like: one or two more and it is failed."""
+    return max(1, max_crashes - 2)
+
+
+def crash_bound(max_crashes: int, *, suspects: bool) -> list[Filter]:
+    """Which budgets of crashes a claim may touch, as alternatives.
+
+    Suspects are claimed apart from the others. A job whose expired lease is its last crash is left to `expire`.
+    """
+    border = suspect_from(max_crashes)
+    low, high = (border, max_crashes) if suspects else (0, border)
+
+    def between(least: int, most: int) -> Filter:
+        # A job that never crashed has no such field, so "below most" is asked as "not at least most".
+        return {"crashes": {"$gte": least, "$lt": most} if least > 0 else {"$not": {"$gte": most}}}
+
+    return [
+        {"status": Status.PENDING.value, **between(low, high)},
+        {"status": Status.PROCESSING.value, **between(low - 1, high - 1)},
+    ]
+
+
+def claim(ids: Sequence[UUID], lease: UUID, worker: str, seconds: float, max_crashes: int, *, suspects: bool) -> Move:
+    """Take due jobs: pending ones, and running ones whose lease is over, which spends a crash."""
+    return Move(
+        filter={
+            "_id": {"$in": list(ids)},
+            "v": {"$lte": DOCUMENT_VERSION},
+            "wake_at": {"$exists": True},
+            "$or": crash_bound(max_crashes, suspects=suspects),
+            "$expr": {"$and": [_DUE, _IN_TIME]},
+        },
+        update=[
+            {
+                "$set": {
+                    "status": Status.PROCESSING.value,
+                    "claims": {"$add": [_spent("claims"), 1]},
+                    "crashes": {"$add": [_spent("crashes"), {"$cond": [_LEASE_OVER, 1, 0]}]},
+                    "lease": {"id": lease, "worker": _literal(worker), "due": "$wake_at", "at": "$$NOW"},
+                    "wake_at": _until(seconds),
+                }
+            }
+        ],
+    )
+
+
+def _held(job_id: UUID, lease: UUID) -> Filter:
+    return {"_id": job_id, "lease.id": lease, "status": Status.PROCESSING.value}
+
+
+def renew(ids: Sequence[UUID], leases: Sequence[UUID], seconds: float) -> Move:
+    """Extend what this process holds. `leases` are all its lease ids: another holder has none of them."""
+    return Move(
+        filter={
+            "_id": {"$in": list(ids)},
+            "lease.id": {"$in": list(leases)},
+            "status": Status.PROCESSING.value,
+            "$expr": _IN_TIME,
+        },
+        update=[{"$set": {"wake_at": _until(seconds)}}],
+    )
+
+
+def finish(record: Finish, body: dict[str, Any]) -> Move:
+    """End a held job; `body` is the record's body as stored, inline or by reference.
+
+    The lease stays, so that a recorder can tell "already mine" from "lost". A failed job keeps its request until it
+    expires, so that an operator can requeue it.
+    """
+    completed = record.status is Status.COMPLETED
+    return Move(
+        filter=_held(record.job_id, record.lease),
+        update=[
+            {
+                "$set": {
+                    "status": record.status.value,
+                    "status_code": record.status_code,
+                    "completed_at": "$$NOW",
+                    "expires_at": {"$add": ["$$NOW", record.result_ttl * 1000]},
+                    "result" if completed else "error": _literal(body),
+                    **_with_notes(record.notes),
+                }
+            },
+            {"$unset": ["wake_at", "request"] if completed else ["wake_at"]},
+        ],
+    )
+
+
+def release(record: Release) -> Move:
+    """Give a held job back, due again later; a give-back at shutdown spends a release."""
+    return Move(
+        filter=_held(record.job_id, record.lease),
+        update=[
+            {
+                "$set": {
+                    "status": Status.PENDING.value,
+                    "wake_at": _until(record.due_in),
+                    "failures": record.failures,
+                    "target": record.target,
+                    **({"releases": {"$add": [_spent("releases"), 1]}} if record.given_back else {}),
+                    **_with_notes(record.notes),
+                }
+            }
+        ],
+    )
+
+
+def overdue(max_crashes: int) -> Filter:
+    """Who may be expired: held by nobody, and past the deadline or out of crashes."""
+    out_of_crashes = {"$and": [_LEASE_OVER, {"$gte": [_spent("crashes"), max_crashes - 1]}]}
+    return {
+        "status": {"$in": LIVE},
+        "wake_at": {"$exists": True},
+        "$expr": {"$and": [_DUE, {"$or": [{"$lte": ["$deadline_at", "$$NOW"]}, out_of_crashes]}]},
+    }
+
+
+def expire(job_id: UUID, ending: Ending, max_crashes: int, result_ttl: int, body: dict[str, Any]) -> Move:
+    """Fail an overdue job that nobody holds."""
+    return Move(
+        filter={"_id": job_id, **overdue(max_crashes)},
+        update=[
+            {
+                "$set": {
+                    "status": Status.FAILED.value,
+                    "status_code": ending.status_code,
+                    "completed_at": "$$NOW",
+                    "expires_at": {"$add": ["$$NOW", result_ttl * 1000]},
+                    "error": _literal(body),
+                    "crashes": {"$add": [_spent("crashes"), {"$cond": [_LEASE_OVER, 1, 0]}]},
+                }
+            },
+            {"$unset": ["wake_at"]},
+        ],
+    )
