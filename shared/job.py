@@ -93,6 +93,8 @@ class ClaimedJob:
     extra_params: bool
     request_id: str
     lease: UUID
+    taken_over: bool
+    """The lease before this one ran out: a call may have been under way and will be made again."""
     claims: int
     failures: int
     target: int

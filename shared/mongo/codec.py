@@ -124,6 +124,7 @@ def decode_claimed(document: Document) -> ClaimedJob:
         extra_params=document.get("extra_params", False),
         request_id=document.get("request_id", ""),
         lease=lease["id"],
+        taken_over=lease["taken_over"],
         claims=document["claims"],
         failures=document.get("failures", 0),
         target=document.get("target", 0),

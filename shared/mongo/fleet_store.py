@@ -53,33 +53,34 @@ class FleetVerbs:
 
     async def due(self, modalities: Sequence[str], *, limit: int, takeover_after: float) -> list[DueJob]:
         now = self._db.now()
-        pending = await self._due(modalities, Status.PENDING, now, self._settings.sweep_grace_seconds, limit)
-        if len(pending) >= limit:
-            return pending
-        running = await self._due(modalities, Status.PROCESSING, now, takeover_after, limit - len(pending))
-        return pending + running
 
-    async def _due(
-        self, modalities: Sequence[str], status: Status, now: datetime, grace: float, limit: int
-    ) -> list[DueJob]:
-        query = {
-            "modality": {"$in": list(modalities)},
-            "status": status.value,
-            "wake_at": {"$lte": now - timedelta(seconds=grace)},
-            "deadline_at": {"$gt": now},
-        }
-        # Sweepers that all start at the head would claim the same jobs; the offset spreads them.
-        for skip in (random.randrange(4 * limit), 0):
-            with self._db.bounded("looking for due jobs"):
-                cursor = self._db.jobs.find(query, {"crashes": True}).hint("due").skip(skip).limit(limit)
-                found = [self._due_job(document, status) for document in await cursor.to_list()]
-            if found or skip == 0:
-                return found
-        return []
+        def overdue(status: Status, grace: float) -> dict[str, Any]:
+            return {
+                "modality": {"$in": list(modalities)},
+                "status": status.value,
+                "wake_at": {"$lte": now - timedelta(seconds=grace)},
+                "deadline_at": {"$gt": now},
+            }
 
-    def _due_job(self, document: Mapping[str, Any], status: Status) -> DueJob:
-        after_claim = document.get("crashes", 0) + (status is Status.PROCESSING)
-        return DueJob(document["_id"], suspect=after_claim >= moves.suspect_from(self._settings.max_crashes))
+        waiting = overdue(Status.PENDING, self._settings.sweep_grace_seconds)
+        abandoned = overdue(Status.PROCESSING, takeover_after)
+        # The first branch fills the limit first; in random order neither kind starves the other.
+        query = {"$or": random.sample([waiting, abandoned], 2)}
+        found = await self._find_due(query, 0, limit)
+        if len(found) == limit:
+            # Sweepers that all start at the head would claim the same jobs; an offset spreads them.
+            found = await self._find_due(query, random.randrange(4 * limit), limit) or found
+        return found
+
+    async def _find_due(self, query: dict[str, Any], skip: int, limit: int) -> list[DueJob]:
+        with self._db.bounded("looking for due jobs"):
+            cursor = self._db.jobs.find(query, {"crashes": True, "status": True}).hint("due").skip(skip).limit(limit)
+            documents = await cursor.to_list()
+        border = moves.suspect_from(self._settings.max_crashes)
+        return [
+            DueJob(each["_id"], suspect=each.get("crashes", 0) + (each["status"] == Status.PROCESSING) >= border)
+            for each in documents
+        ]
 
     async def load(self, ref: PayloadRef) -> bytes:
         with unavailable("reading a body"), pymongo.timeout(_BIG_TRANSFER_SECONDS):
@@ -130,7 +131,7 @@ class FleetVerbs:
 
         def ours(record: Record) -> bool:
             document = stored.get(record.job_id)
-            if document is None or document["lease"]["id"] != record.lease:
+            if document is None or document.get("lease", {}).get("id") != record.lease:
                 return False
             return bool(document["status"] != Status.PROCESSING.value)
 

@@ -98,7 +98,13 @@ def claim(ids: Sequence[UUID], lease: UUID, worker: str, seconds: float, max_cra
                     "status": Status.PROCESSING.value,
                     "claims": {"$add": [_spent("claims"), 1]},
                     "crashes": {"$add": [_spent("crashes"), {"$cond": [_LEASE_OVER, 1, 0]}]},
-                    "lease": {"id": lease, "worker": _literal(worker), "due": "$wake_at", "at": "$$NOW"},
+                    "lease": {
+                        "id": lease,
+                        "worker": _literal(worker),
+                        "due": "$wake_at",
+                        "at": "$$NOW",
+                        "taken_over": _LEASE_OVER,
+                    },
                     "wake_at": _until(seconds),
                 }
             }
