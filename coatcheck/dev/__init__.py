@@ -1,0 +1,1 @@
+"""The embedded development stack: real parts as child processes on loopback."""

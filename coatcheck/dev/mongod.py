@@ -1,0 +1,83 @@
+"""mongod as a child: found on PATH or in the wheel, one node, made a replica set, its data kept over restarts."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from coatcheck.dev.child import Child, ChildFailed, ProgramMissing
+from coatcheck.dev.ports import LOOPBACK, free_ports, is_free
+from shared.mongo.replica_set import SET_NAME, initiate_single_node, mongod_answers, wait_primary
+
+READY_SECONDS = 60.0
+"""Long enough for the recovery after a kill -9 on a slow disk."""
+
+
+def find_mongod() -> tuple[Path, bool]:
+    """The mongod to run, and whether it is the one that came as a package. Raises ProgramMissing."""
+    on_path = shutil.which("mongod")
+    if on_path:
+        return Path(on_path), False
+    package = importlib.util.find_spec("fiftyone")
+    for folder in (package and package.submodule_search_locations) or ():
+        binary = Path(folder, "db", "bin", "mongod")
+        if binary.is_file():
+            return binary, True
+    raise ProgramMissing("no mongod on PATH or among the packages: run `make run`, or use yours with MONGODB_URI=...")
+
+
+def mongod_command(binary: Path, data: Path, port: int, *, parameters: Sequence[str] = ()) -> list[str]:
+    """The command line of one loopback-only member with small files. `parameters` are name=value server parameters."""
+    command = [str(binary), "--replSet", SET_NAME, "--dbpath", str(data), "--bind_ip", LOOPBACK, "--port", str(port)]
+    command += ["--quiet", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256"]
+    command += ["--wiredTigerEngineConfigString", "log=(file_max=16MB,prealloc=false)"]
+    # The default waits 15 s for a successor before it stops; diagnostic data nobody will read costs disk and CPU.
+    for parameter in (
+        "shutdownTimeoutMillisForSignaledShutdown=100",
+        "diagnosticDataCollectionEnabled=false",
+        *parameters,
+    ):
+        command += ["--setParameter", parameter]
+    return command
+
+
+def remembered_port(data: Path) -> int:
+    """The port of the last run if it is free, else another one: clients outlive a restart of the stack."""
+    note = data / "port"
+    if note.is_file() and is_free(LOOPBACK, int(note.read_text())):
+        return int(note.read_text())
+    (port,) = free_ports(1)
+    note.write_text(str(port))
+    return port
+
+
+class Mongod:
+    """A replica set of one whose files live in `data`. `uri` is for clients, once it is ready."""
+
+    name = "mongod"
+    stop_seconds = 30.0
+
+    def __init__(self, data: Path, log: Path, *, held: Sequence[int] = ()) -> None:
+        self.binary, self.from_package = find_mongod()
+        files = data / "db"
+        files.mkdir(parents=True, exist_ok=True)
+        self.port = remembered_port(data)
+        self.uri = f"mongodb://{LOOPBACK}:{self.port}/?replicaSet={SET_NAME}"
+        self._command = mongod_command(self.binary, files, self.port)
+        self._log = log
+        self._held = held
+
+    def start(self) -> Child:
+        """Start it; `wait_ready` says when it can be used."""
+        return Child(self.name, self._command, log=self._log, held=self._held)
+
+    def wait_ready(self, child: Child) -> None:
+        """Block until it is a primary. Raises ChildFailed."""
+        child.wait_ready(lambda: mongod_answers(f"{LOOPBACK}:{self.port}"), READY_SECONDS)
+        initiate_single_node(self.uri)
+        try:
+            wait_primary(self.uri, READY_SECONDS)
+        except TimeoutError as error:
+            raise ChildFailed(f"mongod: {error}") from None

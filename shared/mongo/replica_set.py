@@ -1,0 +1,95 @@
+"""Makes a replica set out of mongod processes that we started ourselves, for development and tests; it all blocks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.uri_parser import parse_uri
+
+SET_NAME = "coatcheck"
+_CALL_MILLISECONDS = 2000
+_NOT_YET_INITIALIZED = 94
+_POLL_SECONDS = 0.03
+
+
+def mongod_answers(address: str) -> bool:
+    """Whether the mongod at host:port answers a ping, member of a set or not."""
+    try:
+        with closing(_direct(address)) as client:
+            client.admin.command("ping")
+    except PyMongoError:
+        return False
+    return True
+
+
+def initiate_single_node(uri: str) -> None:
+    """Make the one mongod that `uri` names a replica set of one; changes nothing if it is.
+
+    A set that was made under another port is told the new one, or it would not recognise itself. Raises PyMongoError.
+    """
+    ((host, port),) = parse_uri(uri)["nodelist"]
+    address = f"{host}:{port}"
+    with closing(_direct(address)) as client:
+        config = _config(client)
+        if config is None:
+            client.admin.command("replSetInitiate", _new_config([address]))
+        elif [member["host"] for member in config["members"]] != [address]:
+            config["members"][0]["host"] = address
+            config["version"] += 1
+            client.admin.command("replSetReconfig", config, force=True)
+
+
+def initiate(addresses: Sequence[str], **settings: int) -> None:
+    """Make one set of several fresh mongods. `settings` goes into the set's own, such as electionTimeoutMillis."""
+    with closing(_direct(addresses[0])) as client:
+        client.admin.command("replSetInitiate", {**_new_config(addresses), "settings": settings})
+
+
+def wait_primary(uri: str, timeout: float) -> str:
+    """The address of the primary among the hosts that `uri` names. Raises TimeoutError after `timeout` seconds."""
+    addresses = [f"{host}:{port}" for host, port in parse_uri(uri)["nodelist"]]
+    give_up = time.monotonic() + timeout
+    while time.monotonic() < give_up:
+        for address in addresses:
+            if _is_primary(address):
+                return address
+        time.sleep(_POLL_SECONDS)
+    raise TimeoutError(f"no primary among {', '.join(addresses)} within {timeout:g} s")
+
+
+def _direct(address: str) -> MongoClient[dict[str, Any]]:
+    return MongoClient(
+        f"mongodb://{address}",
+        directConnection=True,
+        serverSelectionTimeoutMS=_CALL_MILLISECONDS,
+        connectTimeoutMS=_CALL_MILLISECONDS,
+        socketTimeoutMS=10 * _CALL_MILLISECONDS,  # initiating writes and syncs files, slow on a loaded machine
+    )
+
+
+def _new_config(addresses: Sequence[str]) -> dict[str, Any]:
+    members = [{"_id": number, "host": address} for number, address in enumerate(addresses)]
+    return {"_id": SET_NAME, "members": members}
+
+
+def _config(client: MongoClient[dict[str, Any]]) -> dict[str, Any] | None:
+    try:
+        config: dict[str, Any] = client.admin.command("replSetGetConfig")["config"]
+    except OperationFailure as error:
+        if error.code == _NOT_YET_INITIALIZED:
+            return None
+        raise
+    return config
+
+
+def _is_primary(address: str) -> bool:
+    try:
+        with closing(_direct(address)) as client:
+            return bool(client.admin.command("hello").get("isWritablePrimary"))
+    except PyMongoError:
+        return False
