@@ -1,0 +1,141 @@
+"""The guard in front of the application: turns away what must not become a job, and bounds what is in flight.
+
+It is a plain ASGI callable because a framework reads the first body event before any of its own code can refuse, and
+takes a connection that breaks off for the end of the body: a cut request would become a shorter one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from edge.asgi_types import ASGIApp, Message, Receive, Scope, Send
+from edge.body import Arrivals, Body, busy, drain
+from edge.head import NO_BODY, Framing, Seen, check_head, watch
+from edge.limits import GuardLimits
+from edge.refusal import DoorRefusal, error_body, error_headers
+from edge.request_id import request_id_from
+
+logger = logging.getLogger(__name__)
+
+
+class Guard:
+    """Wraps an ASGI application; one per server process.
+
+    `on_refuse` is called with the reason of each refusal, one word of a fixed set. `requests` and `arrivals.bytes` say
+    what is in flight now. Every answer gets x-request-id; the application finds it in `scope["state"]["request_id"]`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, limits: GuardLimits | None = None, on_refuse: Callable[[str], None] = lambda reason: None
+    ) -> None:
+        self.app = app
+        self.limits = limits or GuardLimits()
+        self.on_refuse = on_refuse
+        self.requests = 0
+        self.arrivals = Arrivals(self.limits)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._not_http(scope, receive, send)
+            return
+        limits = self.limits
+        headers = scope["headers"]
+        seen, size = watch(headers if len(headers) <= limits.max_headers else headers[: limits.max_headers])
+        ids = seen.get(b"x-request-id")
+        request_id = request_id_from(ids[0] if ids else None)
+        scope.setdefault("state", {})["request_id"] = request_id
+        reply = _Reply(send, request_id)
+        self.requests += 1
+        try:
+            framing = self._admit(scope, seen, size)
+            if framing is NO_BODY:
+                await self.app(scope, receive, reply.send)
+            else:
+                await self._with_body(framing, scope, receive, reply)
+        except DoorRefusal as refusal:
+            self.on_refuse(refusal.reason)
+            await reply.refuse(refusal, lambda: _drain_unread(seen, receive, limits.drain))
+        except Exception:
+            if reply.started:
+                raise  # the server logs it and breaks the connection, the only way to say that the answer is not whole
+            logger.exception("request %s failed", request_id)
+            message = "internal error; the x-request-id of this answer finds it in the log"
+            await reply.refuse(DoorRefusal(500, "crash", message), lambda: _drain_unread(seen, receive, limits.drain))
+        finally:
+            self.requests -= 1
+
+    async def _not_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            self.on_refuse("websocket")
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self.app(scope, receive, send)
+
+    def _admit(self, scope: Scope, seen: Seen, size: int) -> Framing:
+        framing = check_head(scope, seen, size, self.limits)
+        if self.requests > self.limits.max_requests:
+            raise busy("busy_requests", f"{self.limits.max_requests} requests", self.limits)
+        if framing.length:
+            self.arrivals.require_room(framing.length)
+        return framing
+
+    async def _with_body(self, framing: Framing, scope: Scope, receive: Receive, reply: _Reply) -> None:
+        body = Body(self.arrivals, framing, receive)
+        reply.body = body
+        try:
+            await self.app(scope, body.receive, reply.send)
+            if body.refusal is not None:
+                raise body.refusal  # the application took the broken body for an ended one, or for an error of its own
+        finally:
+            self.arrivals.release(body)
+
+
+async def _drain_unread(seen: Seen, receive: Receive, seconds: float) -> None:
+    """Drain a body that nobody began to read, if one is coming."""
+    if b"expect" not in seen and (b"content-length" in seen or b"transfer-encoding" in seen):
+        await drain(receive, seconds)
+
+
+class _Reply:
+    """The answer on its way out: gets the request id, and closes the connection if the body was not read to its end."""
+
+    __slots__ = ("_id", "_send", "body", "started")
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._id = (b"x-request-id", request_id.encode("ascii"))
+        self.body: Body | None = None
+        self.started = False
+
+    async def send(self, message: Message) -> None:
+        """Pass on an event of the application, unless its request body turned out broken before it began to answer."""
+        body = self.body
+        if not self.started:
+            if body is not None and body.refusal is not None:
+                return
+            self.started = True
+            message["headers"] = headers = [*message.get("headers", ()), self._id]
+            if body is not None and not body.complete:
+                headers.append((b"connection", b"close"))
+        elif body is not None and not body.complete and not message.get("more_body", False):
+            await self._end(message, body.drain)
+            return
+        await self._send(message)
+
+    async def refuse(self, refusal: DoorRefusal, drain_unread: Callable[[], Awaitable[None]]) -> None:
+        """Answer in the application's place, if it has not begun to, and end the connection."""
+        if self.started:
+            return
+        self.started = True
+        body = error_body(refusal.status, refusal.message)
+        headers = [*error_headers(refusal, body), self._id]
+        await self._send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+        message: Message = {"type": "http.response.body", "body": body}
+        await self._end(message, self.body.drain if self.body is not None else drain_unread)
+
+    async def _end(self, message: Message, drain_unread: Callable[[], Awaitable[None]]) -> None:
+        """Send all of the answer, let the client finish its own sending for a moment, then end."""
+        await self._send({**message, "more_body": True})
+        await drain_unread()
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})

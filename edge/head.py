@@ -1,0 +1,160 @@
+"""Which request heads may come in: pure checks of the method line and headers, before a byte of the body is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from edge.limits import GuardLimits
+from edge.refusal import DoorRefusal, shown
+
+Headers = Iterable[tuple[bytes, bytes]]
+Seen = Mapping[bytes, list[bytes]]
+
+_WATCHED = frozenset(
+    {
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"expect",
+        b"upgrade",
+        b"content-encoding",
+        b"x-request-id",
+    }
+)
+_RARE = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"content-encoding"})
+_LONGEST_LENGTH = 12  # digits of a Content-Length; more would only be an attempt to overflow something
+_LINE_OVERHEAD = 4  # ": " and CRLF of a header line
+
+
+class Framing(NamedTuple):
+    """How the body comes: its length (None: chunked, unknown until its end) and whether the client waits for 100."""
+
+    length: int | None
+    expects_continue: bool
+
+
+NO_BODY = Framing(0, False)
+
+
+def watch(headers: Headers) -> tuple[Seen, int]:
+    """The headers that decide anything, by lower-case name, and the size of all headers in bytes."""
+    seen: dict[bytes, list[bytes]] = {}
+    size = 0
+    for name, value in headers:
+        size += len(name) + len(value) + _LINE_OVERHEAD
+        if name in _WATCHED:
+            if name in seen:
+                seen[name].append(value)
+            else:
+                seen[name] = [value]
+    return seen, size
+
+
+def check_head(scope: Mapping[str, Any], seen: Seen, size: int, limits: GuardLimits) -> Framing:
+    """How the body of this request comes. Raises DoorRefusal when the head alone is reason enough to turn it away."""
+    target = len(scope["raw_path"]) + len(scope["query_string"])
+    if size > limits.max_header_value_bytes or len(scope["headers"]) > limits.max_headers:
+        _check_sizes(scope["headers"], size, limits)
+    if target > limits.max_target_bytes:
+        raise DoorRefusal(
+            414,
+            "long_target",
+            f"request target: expected at most {limits.max_target_bytes} bytes, got {target}; shorten the URL",
+        )
+    version = scope["http_version"]
+    if version != "1.1":
+        _check_old_version(version, seen)
+    hosts = seen.get(b"host")
+    if hosts is None or len(hosts) != 1:
+        _check_hosts(version, hosts)
+    lengths = seen.get(b"content-length")
+    length = 0 if lengths is None else _check_length(lengths, limits.max_body_bytes)
+    if _RARE.isdisjoint(seen):
+        return Framing(length, False) if length else NO_BODY
+    return _check_rare(seen, length)
+
+
+def _check_sizes(headers: Headers, size: int, limits: GuardLimits) -> None:
+    count = sum(1 for _ in headers)
+    if count > limits.max_headers:
+        text = f"headers: expected at most {limits.max_headers}, got {count}; send fewer"
+        raise DoorRefusal(431, "many_headers", text)
+    if size > limits.max_header_bytes:
+        text = f"headers: expected at most {limits.max_header_bytes} bytes in all, got {size}; shorten them"
+        raise DoorRefusal(431, "large_headers", text)
+    for name, value in headers:
+        if len(value) > limits.max_header_value_bytes:
+            limit = limits.max_header_value_bytes
+            text = f"header {shown(name)}: expected at most {limit} bytes, got {len(value)}; shorten it"
+            raise DoorRefusal(431, "large_headers", text)
+
+
+def _check_old_version(version: str, seen: Seen) -> None:
+    if version != "1.0":
+        text = f"HTTP version: expected 1.0 or 1.1, got {shown(version.encode())}; send HTTP/1.1"
+        raise DoorRefusal(505, "http_version", text)
+    if b"transfer-encoding" in seen:
+        text = "Transfer-Encoding: not part of HTTP/1.0; send HTTP/1.1, or a Content-Length in its place"
+        raise DoorRefusal(400, "bad_framing", text)
+
+
+def _check_hosts(version: str, hosts: list[bytes] | None) -> None:
+    if hosts is None and version == "1.0":
+        return  # health checks of older load balancers: HTTP/1.0 knows no Host
+    got = "none" if hosts is None else str(len(hosts))
+    raise DoorRefusal(400, "bad_host", f"Host: expected exactly one, got {got}; send one Host header")
+
+
+def _check_length(lengths: list[bytes], max_body_bytes: int) -> int:
+    text = lengths[0]
+    if len(lengths) > 1 or not text.isdigit():
+        got = " and ".join(shown(value) for value in lengths[:3])
+        message = f"Content-Length: expected one decimal number, got {got}; send the body's size in bytes"
+        raise DoorRefusal(400, "bad_framing", message)
+    if len(text) > _LONGEST_LENGTH or int(text) > max_body_bytes:
+        raise too_large(max_body_bytes, f"Content-Length {shown(text)}")
+    return int(text)
+
+
+def too_large(max_body_bytes: int, got: str) -> DoorRefusal:
+    """The refusal of a body above the cap, declared or already received."""
+    message = f"body: expected at most {max_body_bytes} bytes, got {got}; send a smaller request"
+    return DoorRefusal(413, "large_body", message)
+
+
+def _check_rare(seen: Seen, length: int) -> Framing:
+    codings = seen.get(b"transfer-encoding")
+    if codings is not None:
+        _check_codings(codings, b"content-length" in seen)
+    _check_content_encoding(seen.get(b"content-encoding", []))
+    if b"upgrade" in seen and (length or codings):
+        # The parser treats what follows such a head as another protocol, so the body would be lost silently.
+        message = f"Upgrade: expected none on a request with a body, got {shown(seen[b'upgrade'][0])}; leave it out"
+        raise DoorRefusal(400, "upgrade_with_body", message)
+    expectations = seen.get(b"expect", [])
+    if any(value.strip().lower() != b"100-continue" for value in expectations):
+        message = f"Expect: only '100-continue' can be met, got {shown(expectations[-1])}; leave the header out"
+        raise DoorRefusal(417, "expectation", message)
+    expects = bool(expectations) and bool(length or codings)
+    return Framing(None if codings else length, expects)
+
+
+def _check_codings(codings: list[bytes], has_length: bool) -> None:
+    tokens = [token.strip().lower() for value in codings for token in value.split(b",")]
+    got = shown(b", ".join(codings))
+    if has_length:
+        message = f"Transfer-Encoding: expected alone, got {got} beside a Content-Length; send one of them"
+        raise DoorRefusal(400, "bad_framing", message)
+    if len(codings) > 1 or tokens.count(b"chunked") > 1:
+        raise DoorRefusal(400, "bad_framing", f"Transfer-Encoding: expected once, got {got}; send 'chunked' alone")
+    if tokens != [b"chunked"]:
+        message = f"Transfer-Encoding: only 'chunked' is implemented, got {got}; send the body as it is"
+        raise DoorRefusal(501, "transfer_coding", message)
+
+
+def _check_content_encoding(encodings: list[bytes]) -> None:
+    for value in encodings:
+        if value.strip().lower() not in (b"identity", b""):
+            message = f"Content-Encoding: expected none, got {shown(value)}; send the body uncompressed"
+            raise DoorRefusal(415, "content_encoding", message)

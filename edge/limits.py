@@ -1,0 +1,55 @@
+"""What one server process lets in: the bounds of the guard and of the connections below it.
+
+Sizes are in bytes, times in seconds, rates in bytes per second.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+MIB = 1024 * 1024
+
+
+class GuardLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds on requests whose head has arrived."""
+
+    max_body_bytes: int = 64 * MIB
+    max_requests: int = 4096
+    max_bytes: int = 256 * MIB
+    """Body bytes held at a time, of all requests together."""
+    body_grace: float = 15.0
+    body_min_rate: float = 16 * 1024
+    drain: float = 1.0
+    """How long a refused body is still read, so that the answer survives."""
+    retry_after: int = 1
+    max_headers: int = 100
+    max_header_bytes: int = 16 * 1024
+    max_header_value_bytes: int = 8190
+    max_target_bytes: int = 4096
+
+    def body_deadline(self, started: float, received: int) -> float:
+        """When a body that began at `started` and has brought `received` bytes must be complete."""
+        return started + self.body_grace + received / self.body_min_rate
+
+
+class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds on connections, whatever they send."""
+
+    max_connections: int = 10_000
+    head_timeout: float = 8.0
+    keepalive: float = 75.0
+    """How long a connection may idle between requests; longer than the idle time-out of a load balancer in front."""
+    raw_allowance: int = 32 * 1024
+    raw_per_body_byte: int = 9
+    """Bytes on the wire per body byte: one-byte chunks cost six, so only headers, trailers and extensions exceed it."""
+    write_interval: float = 5.0
+    write_min_rate: float = 4096
+    linger: float = 1.0
+    """How long input is thrown away after an unparsable request, so that the answer survives."""
+    stop_grace: float = 1.0
+    """How long a fresh connection may still bring its request once the process is stopping."""
+
+    @property
+    def tick(self) -> float:
+        """How often time-outs are looked for."""
+        return min(0.5, self.head_timeout / 8, self.write_interval / 4)
