@@ -1,0 +1,1 @@
+"""The `local` provider: real models whose weights ship inside packages, run in threads of the worker."""

@@ -1,0 +1,73 @@
+"""The `local` provider: which model answers a call, and the thread it runs in."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from importlib import import_module
+
+from shared.local_models import why_unavailable
+from workers.providers.base import Answer, Call, ProviderError
+from workers.providers.local.lane import Lane
+from workers.providers.local.task import Model
+
+_MODULES = {
+    "minilm": "minilm",
+    "minilm-biencoder": "minilm",  # the same network: one copy in memory serves both
+    "hibari-heart": "hibari",
+    "whisper-tiny-en": "whisper",
+    "rapidocr": "rapid_ocr",
+    "smollm2-135m-demo": "smollm",
+}
+_CAPACITIES = {"minilm": 512}
+_CAPACITY = 32  # of the slow models: a call beyond it would wait for half a minute or more
+_MOST_THREADS = 4
+
+
+class LocalProvider:
+    """Answers with the models that ship inside packages. A model that nobody asks for costs nothing."""
+
+    def __init__(self, *, threads: int | None = None, capacity: int | None = None) -> None:
+        """`threads`: CPU threads per model; `capacity`: calls that may wait or run per model."""
+        self._threads = threads or default_threads()
+        self._capacity = capacity
+        self._lanes: dict[str, Lane] = {}
+
+    async def call(self, call: Call) -> Answer:
+        """Makes the call in the model's thread. Raises ProviderError."""
+        reason = why_unavailable(call.request_type, call.model)
+        if reason is not None:
+            raise ProviderError(
+                reason,
+                status_code=404,
+                error_type="caller_model_not_available",
+                type="invalid_request_error",
+                code="model_not_found",
+                retryable=False,
+            )
+        return await self._lane(_MODULES[call.model]).run(call)
+
+    async def close(self) -> None:
+        """Stops all models and their threads. Safe to call twice."""
+        await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
+
+    def _lane(self, module: str) -> Lane:
+        if module not in self._lanes:
+            capacity = self._capacity or _CAPACITIES.get(module, _CAPACITY)
+            self._lanes[module] = Lane(module, _loader(module, self._threads), capacity=capacity)
+        return self._lanes[module]
+
+
+def default_threads() -> int:
+    """CPU threads for one model: what this process may use, less one for the event loop, at most four."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(usable - 1, 1), _MOST_THREADS)
+
+
+def _loader(module: str, threads: int) -> Callable[[], Model]:
+    """Imports late: the libraries of one model cost up to 250 MB, and most workers use few of them."""
+
+    def load() -> Model:
+        model: Model = import_module(f"workers.providers.local.{module}").load(threads)
+        return model
+
+    return load

@@ -1,0 +1,81 @@
+"""One call as a model sees it: its request, and whether anybody still waits for the answer."""
+
+import threading
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from shared.form import Form, FormError, parse_form
+from workers.providers.base import Answer, Call, ProviderError
+
+T = TypeVar("T")
+
+
+class Task:
+    """A call in a model's thread. Models ask `stop_if_abandoned` where they can stop: native code cannot be killed."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self._abandoned = threading.Event()
+
+    @property
+    def abandoned(self) -> bool:
+        """True when nobody waits any more: the time is up, the caller has gone, or the worker stops."""
+        return self._abandoned.is_set()
+
+    def abandon(self) -> None:
+        """Asks the model to stop. Safe from any thread."""
+        self._abandoned.set()
+
+    def stop_if_abandoned(self) -> None:
+        """Raises ProviderError when nobody waits any more."""
+        if self.abandoned:
+            raise abandoned()
+
+    def json(self, schema: type[T]) -> T:
+        """The request, decoded. Raises ProviderError when it does not have this schema."""
+        try:
+            return msgspec.json.decode(self.call.content.data, type=schema)
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise invalid(f"the request body does not fit: {error}") from None
+
+    def form(self) -> Form:
+        """The request, parsed as a form. Raises ProviderError when it is none."""
+        try:
+            return parse_form(self.call.content.data, self.call.content.content_type)
+        except FormError as error:
+            raise invalid(error.message) from None
+
+
+class Model(Protocol):
+    """A loaded model. It lives in one thread and is used by no other."""
+
+    def answer(self, task: Task) -> Answer:
+        """Answers one call. Raises ProviderError for a request that this model cannot do."""
+        ...
+
+    def close(self) -> None:
+        """Stops native threads, if the model has any."""
+        ...
+
+
+def json_answer(result: object) -> Answer:
+    """A result as JSON."""
+    return Answer(msgspec.json.encode(result), "application/json")
+
+
+def invalid(message: str) -> ProviderError:
+    """The caller's request cannot be done as it stands; trying again would not help."""
+    return ProviderError(
+        message, status_code=400, error_type="caller_invalid_request", type="invalid_request_error", retryable=False
+    )
+
+
+def abandoned() -> ProviderError:
+    """The call was given up before it was done."""
+    return ProviderError(
+        "the local model was stopped before it had finished",
+        status_code=503,
+        error_type="bifrost_dropped",
+        retryable=True,
+    )
