@@ -1,0 +1,179 @@
+"""The operators' port: metrics and health over HTTP, on a daemon thread of its own, whatever the event loop does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from shared.errors import SettingsError
+from shared.health import Health
+
+__all__ = ["AdminServer", "Health"]
+
+MAX_CONNECTIONS = 8
+"""More drop the oldest one: a scraper that hangs must not keep the others out."""
+CONNECTION_SECONDS = 10.0
+"""A whole exchange may take this long."""
+_READ_SECONDS = 5.0
+_PATHS = ("/metrics", "/livez", "/readyz")
+
+log = logging.getLogger(__name__)
+
+Answer = tuple[int, str, bytes]
+"""Status, media type, body."""
+
+
+class AdminServer:
+    """Listens from its construction on, until `close` or the end of the process.
+
+    `metrics` renders all metrics, `stalled` says why the process should be restarted, `problems` why it is not ready;
+    all three are called on this server's threads. Port 0 picks a free one; `port` tells which.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        component: str,
+        metrics: Callable[[], tuple[bytes, str]],
+        stalled: Callable[[], list[str]],
+        problems: Callable[[], list[str]],
+    ) -> None:
+        self._component = component
+        self._metrics = metrics
+        self._stalled = stalled
+        self._problems = problems
+        self._server = _listen(host, port, self._answer)
+        self.host = host
+        self.port: int = self._server.server_address[1]
+        # A forked worker must not keep the port open when the master that answers on it is gone.
+        os.register_at_fork(after_in_child=self._server.socket.close)
+        threading.Thread(target=self._server.serve_forever, args=(1.0,), name="admin", daemon=True).start()
+        log.info("metrics and health of the %s on http://%s:%d", component, host, self.port)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _answer(self, path: str) -> Answer:
+        if path == "/metrics":
+            body, media_type = self._metrics()
+            return HTTPStatus.OK, media_type, body
+        if path == "/livez":
+            return _verdict(self._stalled())
+        if path == "/readyz":
+            return _verdict(self._problems())
+        if path == "/":
+            return _text(HTTPStatus.OK, f"coatcheck {self._component}", *_PATHS)
+        return _text(HTTPStatus.NOT_FOUND, "not found: " + " ".join(_PATHS))
+
+
+def _verdict(complaints: list[str]) -> Answer:
+    return _text(HTTPStatus.SERVICE_UNAVAILABLE, *complaints) if complaints else _text(HTTPStatus.OK, "ok")
+
+
+def _text(status: int, *lines: str) -> Answer:
+    return status, "text/plain; charset=utf-8", "".join(f"{line}\n" for line in lines).encode()
+
+
+def _listen(host: str, port: int, answer: Callable[[str], Answer]) -> _Server:
+    try:
+        return _Server(host, port, answer)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen for operators on {host}:{port} ({error.strerror}): choose another --admin-port, 0 picks one"
+        ) from None
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    """A bounded number of short exchanges at a time."""
+
+    daemon_threads = True
+    block_on_close = False
+    allow_reuse_address = True
+    request_queue_size = 32
+
+    def __init__(self, host: str, port: int, answer: Callable[[str], Answer]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.answer = answer
+        self._since: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
+        super().__init__((host, port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            if len(self._since) >= MAX_CONNECTIONS:
+                _hang_up(min(self._since, key=self._since.__getitem__))
+            self._since[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._since.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        oldest = time.monotonic() - CONNECTION_SECONDS
+        with self._lock:
+            for request, since in self._since.items():
+                if since < oldest:
+                    _hang_up(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes away is none of our errors."""
+        log.debug("exchange on the admin port broke off", exc_info=True)
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Wake the thread that serves this connection; it cleans up itself."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        log.debug("connection on the admin port was gone already")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """GET, one request per connection."""
+
+    server: _Server
+    timeout = _READ_SECONDS
+    server_version = "coatcheck"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        try:
+            answer = self.server.answer(self.path.partition("?")[0])
+        except Exception:
+            log.exception("the admin port cannot answer")
+            answer = _text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the log")
+        self._send(answer)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Plain text in place of the library's page; a method that is not there is refused, not unknown."""
+        status = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
+        self.close_connection = True
+        self._send(_text(status, f"{status.value} {status.phrase}"))
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Scrapes and probes are no news."""
+
+    def _send(self, answer: Answer) -> None:
+        status, media_type, body = answer
+        self.send_response(status)
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "GET")
+        self.send_header("Content-Type", media_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)

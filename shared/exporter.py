@@ -1,0 +1,54 @@
+"""The metrics of one process, or of all processes of an edge, in the text format that Prometheus reads."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import threading
+from pathlib import Path
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.mmap_dict import MmapedDict
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from shared.metrics import REGISTRY
+from shared.metrics_files import VARIABLE
+
+_ENDED = "ended"
+"""Stands where the files of running processes have their process id."""
+
+_files_lock = threading.Lock()
+"""A worker's end folds files together while a scrape may read them."""
+
+
+def render() -> tuple[bytes, str]:
+    """All metrics as text, with its media type."""
+    if VARIABLE not in os.environ:
+        return generate_latest(REGISTRY), CONTENT_TYPE_LATEST
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    with _files_lock:
+        return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def forget_process(pid: int) -> None:
+    """Fold the files of an edge process that ended into one, so that its counts stay and its files go."""
+    folder = Path(os.environ[VARIABLE])
+    with _files_lock:
+        for kind in ("counter", "histogram"):
+            _fold(folder / f"{kind}_{pid}.db", folder / f"{kind}_{_ENDED}.db")
+        for gauge in folder.glob(f"gauge_*_{pid}.db"):
+            gauge.unlink(missing_ok=True)
+
+
+def _fold(ended: Path, into: Path) -> None:
+    if not ended.exists():
+        return
+    total = MmapedDict(str(into))  # type: ignore[no-untyped-call]
+    # A process that was killed while it made its file leaves one that nobody can read, here or in a scrape.
+    with contextlib.suppress(struct.error, RuntimeError):
+        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(ended)):  # type: ignore[no-untyped-call]
+            total.write_value(key, total.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
+    total.close()  # type: ignore[no-untyped-call]
+    ended.unlink(missing_ok=True)

@@ -1,0 +1,58 @@
+"""Whether a service's loop turns, and what keeps it from doing its work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+
+class Health:
+    """Kept by one service, read by the admin server's threads.
+
+    A loop that has not turned for `within` seconds is stalled. Whether the database answers is a matter of readiness,
+    never of being alive: an outage must not restart the fleet.
+    """
+
+    def __init__(self, name: str, *, within: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name = name
+        self.started = threading.Event()
+        """Set by the first beat."""
+        self._within = within
+        self._clock = clock
+        self._last = clock()
+        self._problems: dict[str, str] = {}
+
+    def beat(self) -> None:
+        """Say that the loop turned. Costs next to nothing: call it every turn."""
+        self._last = self._clock()
+        if not self.started.is_set():
+            self.started.set()
+
+    def report(self, subject: str, problem: str | None) -> None:
+        """Say what is wrong with `subject` (one of a few fixed words such as "mongodb"), or that all is well."""
+        if problem is None:
+            self._problems.pop(subject, None)
+        else:
+            self._problems[subject] = problem
+
+    def stalled(self) -> list[str]:
+        """Why this service should be restarted; empty while its loop turns."""
+        silent = self._clock() - self._last
+        return [f"{self.name}: its loop has not turned for {silent:.0f} s"] if silent > self._within else []
+
+    def problems(self) -> list[str]:
+        """Why this service does not do its work now; empty when it does."""
+        if not self.started.is_set():
+            return [f"{self.name}: still starting"]
+        return [f"{self.name}: {subject}: {problem}" for subject, problem in list(self._problems.items())]
+
+
+def stalled(services: Sequence[Health]) -> list[str]:
+    """What is stalled in a process that runs several services."""
+    return [line for health in services for line in health.stalled()]
+
+
+def problems(services: Sequence[Health]) -> list[str]:
+    """What keeps a process that runs several services from its work."""
+    return [line for health in services for line in health.stalled() + health.problems()]
