@@ -1,0 +1,56 @@
+"""The keeper process: ends what is overdue and counts what waits. Any number may run, without a leader."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from shared.admin import Health
+from shared.errors import StoreUnavailable
+from shared.metrics import JOBS, JOBS_EXPIRED, KEEPER_RUNS, OLDEST_PENDING_AGE
+from shared.mongo.client import connect
+from shared.mongo.store import MongoStore
+from shared.settings import Settings
+from shared.store import KeeperStore
+from workers.keeper.explain import explain
+from workers.loops import beat, until_stopped
+
+log = logging.getLogger(__name__)
+
+_MONGO_WAIT_SECONDS = 3600.0
+_EXPIRE_LIMIT = 1000
+
+
+async def run_once(store: KeeperStore) -> dict[str, int]:
+    """One pass: end overdue jobs, refresh the gauges, and return how many ended by reason."""
+    ended = await store.expire(_EXPIRE_LIMIT, explain)
+    for reason, count in ended.items():
+        JOBS_EXPIRED.labels(reason).inc(count)
+        log.warning("%d jobs ended: %s", count, reason)
+    for backlog in await store.backlog():
+        JOBS.labels(backlog.modality, backlog.status).set(backlog.count)
+        if backlog.status == "pending":
+            OLDEST_PENDING_AGE.labels(backlog.modality).set(backlog.oldest_age)
+    return ended
+
+
+async def keep(store: KeeperStore, interval: float) -> None:
+    """Pass after pass, for ever, with jitter so that several keepers drift apart."""
+    while True:
+        try:
+            await run_once(store)
+            KEEPER_RUNS.labels("ok").inc()
+        except StoreUnavailable as error:
+            KEEPER_RUNS.labels("failed").inc()
+            log.warning("keeper pass failed: %s", error)
+        await asyncio.sleep(interval * random.uniform(0.75, 1.25))
+
+
+async def run_keeper(settings: Settings, stop: asyncio.Event, health: Health) -> None:
+    """Keep until `stop` is set."""
+    async with connect(settings, role="keeper", wait=_MONGO_WAIT_SECONDS) as database:
+        store = MongoStore(database, settings)
+        log.info("keeper runs every %.1f s", settings.keeper_interval_seconds)
+        await until_stopped([keep(store, settings.keeper_interval_seconds), beat(health)], stop)
+    log.info("keeper stopped")
