@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Literal
 from uuid import UUID
 
 from shared.content import Content
@@ -87,7 +88,7 @@ class ClaimedJob:
     modality: str
     targets: tuple[Target, ...]
     content: Content | PayloadRef
-    content_kind: str
+    content_kind: Literal["json", "multipart"]
     content_type: str
     forward: tuple[tuple[str, str], ...]
     extra_params: bool

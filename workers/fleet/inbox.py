@@ -1,4 +1,4 @@
-"""Ids of jobs that are said to wait: from bells and from alarms of our own retries. Bounded; the sweep finds the rest."""
+"""Ids of jobs that are said to wait: from bells and from alarms of our own retries. The sweep finds the rest."""
 
 from __future__ import annotations
 
