@@ -1,0 +1,73 @@
+"""OpenAI and every server that speaks its API: all request types, over HTTP."""
+
+from __future__ import annotations
+
+import logging
+
+import httpx
+
+from shared.catalogue import BY_TYPE
+from shared.providers import ProviderConfig
+from workers.providers import answers, bodies, errors, rerank
+from workers.providers.base import Answer, Call, ProviderError
+from workers.providers.headers import call_headers, fixed_headers, secrets_of
+from workers.providers.transport import Reply, Transport
+
+_log = logging.getLogger(__name__)
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-amzn-requestid", "cf-ray")
+
+
+class OpenAIProvider:
+    """One configured provider. Connections open at the first call and are kept for the next."""
+
+    def __init__(self, config: ProviderConfig, *, max_body_bytes: int = 64 * 1024 * 1024) -> None:
+        self._config = config
+        self._headers = fixed_headers(config)
+        self._secrets = secrets_of(config)
+        self._urls = {kind: httpx.URL(_url(config, kind)) for kind in BY_TYPE}
+        self.transport = Transport(config, max_body_bytes=max_body_bytes)
+
+    async def call(self, call: Call) -> Answer:
+        """Makes one call. Raises ProviderError, or is cancelled, and nothing else."""
+        try:
+            return await self._call(call)
+        except ProviderError:
+            raise
+        except Exception as error:
+            _log.exception("provider call failed in an unforeseen way", extra={"provider": self._config.name})
+            raise errors.internal(f"the call to the provider failed: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """Closes all connections. Safe to call twice."""
+        await self.transport.close()
+
+    async def _call(self, call: Call) -> Answer:
+        content_type, body = bodies.build(call, self._config.name)
+        headers = call_headers(self._headers, call.forward, content_type, call.call_id, trace=self._config.trace_calls)
+        seconds = min(call.timeout, self._config.timeout_seconds)
+        reply = await self.transport.send("POST", self._urls[call.request_type], headers, body, seconds)
+        return self._answer(call, reply)
+
+    def _answer(self, call: Call, reply: Reply) -> Answer:
+        if reply.status not in (200, 201):
+            raise errors.from_answer(reply.status, reply.body, reply.headers, self._secrets)
+        body, media_type = reply.body, reply.headers.get("content-type", "application/octet-stream")
+        if call.request_type == "rerank":
+            body = self._uniform_rerank(body, call)
+        answers.require_answer(call.request_type, media_type, body, self._secrets)
+        return Answer(body, media_type, _request_id(reply.headers))
+
+    def _uniform_rerank(self, body: bytes, call: Call) -> bytes:
+        try:
+            return rerank.uniform(body, call.content.data)
+        except (ValueError, RecursionError):
+            return body  # no rerank answer; what it is instead is found out next
+
+
+def _url(config: ProviderConfig, request_type: str) -> str:
+    path = config.paths.get(request_type, BY_TYPE[request_type].upstream_path)
+    return path if path.startswith(("http://", "https://")) else f"{config.base_url}/{path.lstrip('/')}"
+
+
+def _request_id(headers: httpx.Headers) -> str:
+    return next((headers[name][:128] for name in _REQUEST_ID_HEADERS if name in headers), "")

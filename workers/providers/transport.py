@@ -1,0 +1,158 @@
+"""One HTTP exchange with a provider: bounded in time, connections and decoded bytes, and safe to cancel anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncGenerator
+from functools import cache
+from typing import Any, cast
+
+import aiohttp
+import httpx
+import msgspec
+from httpx_aiohttp import AiohttpTransport
+
+from shared.providers import ProviderConfig
+from workers.providers import errors
+from workers.providers.base import ProviderError
+from workers.providers.bounded_body import BoundedBody
+
+MAX_ERROR_BODY_BYTES = 64 * 1024
+_KEEPALIVE_SECONDS = 4.0
+"""Below the 5 s after which uvicorn, and so vLLM, closes an idle connection, so that none closes under a call."""
+_TCP_KEEPALIVE = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+"""A quiet call of many minutes must not be forgotten by a NAT or load balancer on the way."""
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """An HTTP answer, body decoded; of an error at most the first MAX_ERROR_BODY_BYTES."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+class Transport:
+    """The connections to one provider. No redirects, no cookies, nothing from the environment."""
+
+    def __init__(self, config: ProviderConfig, *, max_body_bytes: int) -> None:
+        self._config = config
+        self._max_body_bytes = max_body_bytes
+        self._slots = asyncio.Semaphore(config.max_concurrency)
+        # httpx's own transport leaks pool slots when cancelled and collapses at 1000 connections: never use it.
+        self.http: httpx.AsyncBaseTransport = AiohttpTransport(
+            verify=_tls_context(config.ca_file),
+            trust_env=False,
+            proxy=httpx.Proxy(config.proxy) if config.proxy else None,
+            client=self._session,
+        )
+
+    async def send(
+        self, method: str, url: httpx.URL, headers: list[tuple[str, str]], content: bytes, seconds: float
+    ) -> Reply:
+        """Makes one exchange within `seconds` in all. Raises ProviderError for all but an HTTP answer."""
+        timeouts = {"connect": self._config.connect_timeout_seconds, "pool": self._config.connect_timeout_seconds}
+        request = httpx.Request(method, url, headers=headers, content=content, extensions={"timeout": timeouts})
+        waiting = True
+        try:
+            async with asyncio.timeout(seconds) as deadline, self._slots:
+                waiting = False
+                return await self._exchange(request)
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            if deadline.expired():
+                raise (errors.no_slot(seconds) if waiting else errors.timed_out(seconds)) from None
+            raise self._failure(error) from None
+
+    async def close(self) -> None:
+        """Closes all connections. Safe to call twice."""
+        await self.http.aclose()
+
+    async def _exchange(self, request: httpx.Request) -> Reply:
+        response = await self.http.handle_async_request(request)
+        stream = cast(httpx.AsyncByteStream, response.stream)
+        try:
+            if response.status_code >= 400:
+                body = await _read_start(response, stream)
+            else:
+                body = await _read(response, stream, self._max_body_bytes)
+        finally:
+            # An answer that was not read to its end closes its connection here.
+            await stream.aclose()
+        return Reply(response.status_code, response.headers, body)
+
+    def _failure(self, error: Exception) -> ProviderError:
+        cause = error.__cause__ or error  # the transport's own mapping takes a reset for a connect time-out
+        if isinstance(cause, aiohttp.ServerTimeoutError):
+            return errors.connect_timed_out(self._config.connect_timeout_seconds)
+        if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+            return errors.connection_failed(f"{cause}; set ca_file if this is your own CA", retryable=False)
+        return errors.connection_failed(str(cause) or type(cause).__name__)
+
+    def _session(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=self._config.max_concurrency,
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            ssl=_tls_context(self._config.ca_file),
+            socket_factory=_socket,
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            trust_env=False,
+            auto_decompress=False,
+        )
+
+
+@cache
+def _tls_context(ca_file: str) -> ssl.SSLContext:
+    """Making one takes 20 ms, so providers share it."""
+    return ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context(trust_env=False)
+
+
+def _socket(address: tuple[Any, ...]) -> socket.socket:
+    family, kind, protocol = address[:3]
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _TCP_KEEPALIVE:
+        if hasattr(socket, name):  # not all of them on macOS
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
+
+
+async def _read(response: httpx.Response, stream: httpx.AsyncByteStream, limit: int) -> bytes:
+    """The whole body. Raises ProviderError when it is larger than `limit` or cannot be decoded."""
+    if int(response.headers.get("content-length") or 0) > limit:
+        raise errors.too_large(limit)
+    body = _body(response, limit)
+    if not await _feed(body, stream):
+        raise errors.too_large(limit)
+    return body.finish()
+
+
+async def _read_start(response: httpx.Response, stream: httpx.AsyncByteStream) -> bytes:
+    """The beginning of an error's body: the rest is not worth waiting for, and the status alone says enough."""
+    try:
+        body = _body(response, MAX_ERROR_BODY_BYTES)
+        await _feed(body, stream)
+    except (httpx.HTTPError, ProviderError):
+        return b""
+    return body.start()
+
+
+def _body(response: httpx.Response, limit: int) -> BoundedBody:
+    return BoundedBody(response.headers.get("content-encoding", "").strip().lower(), limit)
+
+
+async def _feed(body: BoundedBody, stream: httpx.AsyncByteStream) -> bool:
+    """False when the body is over its limit."""
+    pieces = cast(AsyncGenerator[bytes], stream.__aiter__())
+    try:
+        async for piece in pieces:
+            if not body.feed(piece):
+                return False
+    finally:
+        await pieces.aclose()
+    return True
