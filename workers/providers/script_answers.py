@@ -45,8 +45,14 @@ def read_request(content: Content) -> dict[str, Any]:
 
 
 def answer_to(request_type: str, fields: Mapping[str, Any], model: str, size: int) -> Answer:
-    """The answer of one request type. `size` is the bytes of its content, 0 for an ordinary size."""
-    made = _MAKERS[request_type](fields, model, size)
+    """The answer of one request type. `size` is the bytes of its content, 0 for an ordinary size.
+
+    Raises ValueError when the fields do not fit the request type.
+    """
+    try:
+        made = _MAKERS[request_type](fields, model, size)
+    except (TypeError, AttributeError, LookupError) as error:
+        raise ValueError(f"the request does not fit {request_type}: {error}") from None
     return made if isinstance(made, Answer) else Answer(msgspec.json.encode(made), "application/json")
 
 

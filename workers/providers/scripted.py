@@ -45,10 +45,9 @@ class ScriptedProvider:
                 await asyncio.sleep(_NEVER_SECONDS)
             raise self._error(failure)
         try:
-            fields = read_request(call.content)
+            answer = answer_to(call.request_type, read_request(call.content), call.model, script.size)
         except ValueError as error:
             raise errors.bad_request(str(error)) from None
-        answer = answer_to(call.request_type, fields, call.model, script.size)
         if len(answer.body) > self._max_body_bytes:
             raise errors.too_large(self._max_body_bytes)
         return answer

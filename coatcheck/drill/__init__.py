@@ -1,0 +1,1 @@
+"""Drills: break things on purpose and count what was lost."""
