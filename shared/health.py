@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,7 +16,7 @@ class Health:
 
     def __init__(self, name: str, *, within: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name
-        self.started = threading.Event()
+        self.started = asyncio.Event()
         """Set by the first beat."""
         self._within = within
         self._clock = clock
@@ -24,7 +24,7 @@ class Health:
         self._problems: dict[str, str] = {}
 
     def beat(self) -> None:
-        """Say that the loop turned. Costs next to nothing: call it every turn."""
+        """Say that the loop turned; called on that loop. Costs next to nothing: call it every turn."""
         self._last = self._clock()
         if not self.started.is_set():
             self.started.set()
