@@ -1,0 +1,84 @@
+"""Reads jobs for those who poll: one read for all who wait at the moment, and one rule for who may see what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from edge.gate import Turnstile
+from edge.principal import Principals
+from shared.errors import NotFound
+from shared.group_commit import GroupCommit
+from shared.ids import age_seconds, parse_job_id
+from shared.job import JobView
+from shared.metrics import COLLECT_BATCH
+from shared.store import EdgeStore
+
+YOUNG_SECONDS = 60.0
+"""A miss on a younger id is confirmed: a primary that was just deposed may not know the job yet."""
+MAX_BATCH_IDS = 512
+MAX_WAITING = 8192
+MAX_STALL_SECONDS = 3.0
+MAX_CONFIRMATIONS = 16
+
+
+class Collector:
+    """Finds jobs by id."""
+
+    def __init__(self, store: EdgeStore, principals: Principals) -> None:
+        self._store = store
+        self._principals = principals
+        self._confirmations = Turnstile(MAX_CONFIRMATIONS, 1.0, "too many unknown ids are being checked: retry")
+        self._reads: GroupCommit[UUID, JobView | None] = GroupCommit(
+            self._read,
+            max_items=MAX_BATCH_IDS,
+            max_waiting=MAX_WAITING,
+            max_stall=MAX_STALL_SECONDS,
+            on_batch=COLLECT_BATCH.observe,
+        )
+
+    async def collect(self, job_id: str, secret: bytes | None, request_type: str) -> JobView:
+        """The job with the id from a path, for whoever holds `secret`. Raises NotFound, the same for every cause."""
+        parsed = parse_job_id(job_id)
+        if parsed is None:
+            raise NotFound
+        view = await self._reads.submit(parsed) or await self._confirm(parsed)
+        if view is None:
+            raise NotFound
+        key_id = await self._key_id(secret) if view.key_id is not None else None
+        if not visible(view, key_id, request_type, self._store.now()):
+            raise NotFound
+        return view
+
+    async def _key_id(self, secret: bytes | None) -> str | None:
+        """Asked only for jobs that belong to a key: a job without one is open to any key, known or not."""
+        key = await self._principals.find(secret) if secret is not None else None
+        return None if key is None else key.id
+
+    async def _confirm(self, job_id: UUID) -> JobView | None:
+        if not _may_be_new(job_id, self._store.now()):
+            return None
+        async with self._confirmations:
+            return await self._store.confirm(job_id)
+
+    async def _read(self, ids: Sequence[UUID]) -> list[JobView | BaseException | None]:
+        found = await self._store.collect(list(dict.fromkeys(ids)))
+        return [found.get(job_id) for job_id in ids]
+
+
+def visible(view: JobView, key_id: str | None, request_type: str, now: datetime) -> bool:
+    """Whether a job may be shown: not expired, asked for by the key it was submitted with, on its endpoint's path."""
+    if view.expires_at is not None and view.expires_at <= now:
+        return False
+    if view.key_id is not None and view.key_id != key_id:
+        return False
+    return view.request_type == request_type
+
+
+def _may_be_new(job_id: UUID, now: datetime) -> bool:
+    """Whether a job with this id can have been made a moment ago. An id that carries no time always can."""
+    if job_id.version == 8:
+        return True
+    age = age_seconds(job_id, now.timestamp())
+    return age is not None and abs(age) < YOUNG_SECONDS

@@ -1,0 +1,63 @@
+"""The job envelope as bytes. A stored result or error is copied between pieces, never decoded or encoded again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from shared.job import JobView, PayloadRef, Status
+
+MEDIA_TYPE = "application/json"
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds, the database's precision."""
+    return f"{moment.isoformat(timespec='milliseconds')[:23]}Z"
+
+
+def accepted(job_id: UUID, request_id: str, created_at: datetime) -> bytes:
+    """The answer to a submit: pending, whatever happened since."""
+    return _head(job_id, request_id, Status.PENDING, created_at) + b"}"
+
+
+def running(view: JobView) -> bytes:
+    """The answer to a poll of a job that has not ended."""
+    return _head(view.id, view.request_id, view.status, view.created_at) + b"}"
+
+
+def ended(view: JobView) -> tuple[bytes, bytes]:
+    """What goes before and after the stored body of a job that has ended."""
+    if view.completed_at is None or view.expires_at is None:
+        raise ValueError(f"job {view.id} has ended without times")
+    field = "result" if view.status is Status.COMPLETED else "error"
+    tail = (
+        f',"completed_at":"{timestamp(view.completed_at)}","expires_at":"{timestamp(view.expires_at)}",'
+        f'"status_code":{view.status_code},"{field}":'
+    )
+    return _head(view.id, view.request_id, view.status, view.created_at) + tail.encode(), b"}"
+
+
+def body_size(body: bytes | PayloadRef) -> int:
+    """Bytes of a stored body, wherever it is."""
+    return body.size if isinstance(body, PayloadRef) else len(body)
+
+
+def retry_after(view: JobView, now: datetime) -> str:
+    """Seconds until the next poll is worth while: young jobs often end soon, old ones rarely do."""
+    age = (now - view.created_at).total_seconds()
+    return "1" if age < 30 else "2" if age < 300 else "5"
+
+
+def _head(job_id: UUID, request_id: str, status: Status, created_at: datetime) -> bytes:
+    request = b'","request_id":' + msgspec.json.encode(request_id) + b',"status":"' if request_id else b'","status":"'
+    return (
+        b'{"id":"'
+        + str(job_id).encode()
+        + request
+        + status.value.encode()
+        + b'","created_at":"'
+        + timestamp(created_at).encode()
+        + b'"'
+    )

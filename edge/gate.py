@@ -1,0 +1,52 @@
+"""Bounds on how many of one kind are under way: the next one is refused at once, or after a short wait."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+from shared.errors import Overloaded
+
+ErrorType = type[BaseException] | None
+
+
+class Gate:
+    """`with gate:` holds one of `limit` places. Raises Overloaded when all are taken."""
+
+    def __init__(self, limit: int, refusal: str) -> None:
+        self._limit = limit
+        self._refusal = refusal
+        self.taken = 0
+
+    def __enter__(self) -> None:
+        if self.taken >= self._limit:
+            raise Overloaded(self._refusal)
+        self.taken += 1
+
+    def __exit__(self, kind: ErrorType, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.taken -= 1
+
+
+class Turnstile:
+    """`async with turnstile:` holds one of `limit` places. Raises Overloaded after `patience` seconds without one.
+
+    A queue alone would be no bound: with the database away, each place is held for a whole time-out.
+    """
+
+    def __init__(self, limit: int, patience: float, refusal: str) -> None:
+        self._places = asyncio.Semaphore(limit)
+        self._patience = patience
+        self._refusal = refusal
+
+    async def __aenter__(self) -> None:
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._places.acquire()
+        except TimeoutError:
+            raise Overloaded(self._refusal) from None
+
+    async def __aexit__(self, kind: ErrorType, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._places.release()

@@ -1,0 +1,143 @@
+"""What the edge reads from request headers, gathered in one pass over the ASGI scope."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from shared.errors import BadRequest
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+_KEY_PREFIX = b"sk-bf-"
+_FORWARD_PREFIX = b"x-bf-eh-"
+_READ = frozenset(
+    {
+        *(b"x-bf-vk", b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"),
+        *(b"content-type", b"idempotency-key"),
+        *(b"x-bf-async", b"x-bf-async-id", b"x-bf-async-webhook", b"x-bf-async-job-result-ttl"),
+        *(b"x-bf-passthrough-extra-params", b"x-coatcheck-deadline"),
+    }
+)
+_PREFIXED_KEY_SOURCES = (b"x-api-key", b"x-goog-api-key", b"api-key")
+NEVER_FORWARDED = frozenset(
+    {
+        # Credentials: a job is stored, and no stored job holds a secret.
+        *("authorization", "proxy-authorization", "cookie", "set-cookie", "api-key", "x-api-key", "x-goog-api-key"),
+        # Framing and encoding belong to whoever makes the provider call.
+        *("host", "content-length", "content-type", "content-encoding", "accept-encoding", "transfer-encoding"),
+        *("connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "expect"),
+    }
+)
+_SAFE_VALUE = re.compile(r"[\t\x20-\x7e]*")
+_MAX_DIGITS = 18
+
+
+@dataclass(frozen=True, slots=True)
+class CallHeaders:
+    """The headers of one call. `values` holds the first value of each name that means something here."""
+
+    values: dict[bytes, bytes]
+    forward: tuple[tuple[str, str], ...]
+    """Pass-through headers for the provider, names in lower case, repeated ones kept in order."""
+
+    @property
+    def content_type(self) -> str:
+        return self.values.get(b"content-type", b"").decode("latin-1")
+
+    @property
+    def virtual_key(self) -> bytes | None:
+        """The secret of the virtual key, by fixed precedence; None when none of the headers holds one."""
+        if direct := self.values.get(b"x-bf-vk"):
+            return direct
+        scheme, _, token = self.values.get(b"authorization", b"").partition(b" ")
+        token = token.strip()
+        if scheme.lower() == b"bearer" and _is_virtual_key(token):
+            return token
+        for name in _PREFIXED_KEY_SOURCES:
+            if _is_virtual_key(value := self.values.get(name, b"")):
+                return value
+        return None
+
+    @property
+    def extra_params(self) -> bool:
+        return self.values.get(b"x-bf-passthrough-extra-params", b"").lower() == b"true"
+
+    @property
+    def wants_async(self) -> bool:
+        return self.values.get(b"x-bf-async", b"").lower() == b"true"
+
+    @property
+    def async_id(self) -> str | None:
+        value = self.values.get(b"x-bf-async-id", b"").strip()
+        return value.decode("latin-1") if value else None
+
+    @property
+    def webhook(self) -> str | None:
+        value = self.values.get(b"x-bf-async-webhook", b"").strip()
+        return value.decode("latin-1") if value else None
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """Raises BadRequest unless it is 1 to 255 printable ASCII characters."""
+        value = self.values.get(b"idempotency-key")
+        if value is None:
+            return None
+        if not 0 < len(value) <= 255 or not all(0x20 <= byte <= 0x7E for byte in value):
+            raise BadRequest(
+                f"header 'Idempotency-Key': expected 1 to 255 printable ASCII characters, got {len(value)} bytes; "
+                "a UUID is a good choice"
+            )
+        return value.decode("ascii")
+
+    def result_ttl(self, *, default: int, maximum: int) -> int:
+        """Seconds a result is kept. Anything but a positive integer means the default; never an error."""
+        digits = self.values.get(b"x-bf-async-job-result-ttl", b"").strip().removeprefix(b"+")
+        if not digits.isdigit():
+            return default
+        return _capped(digits, maximum) or default
+
+    def deadline(self, *, maximum: int) -> int:
+        """Seconds the whole job may take; the header only lowers the maximum. Raises BadRequest for no number."""
+        digits = self.values.get(b"x-coatcheck-deadline", b"").strip()
+        if not digits:
+            return maximum
+        seconds = _capped(digits, maximum) if digits.isdigit() else 0
+        if not seconds:
+            shown = digits[:40].decode("latin-1")
+            raise BadRequest(
+                f"header 'x-coatcheck-deadline': expected whole seconds from 1 to {maximum}, got '{shown}'"
+            )
+        return seconds
+
+
+def read_headers(raw: RawHeaders) -> CallHeaders:
+    """Gather what means something. Raises BadRequest for a pass-through header that cannot be passed on."""
+    values: dict[bytes, bytes] = {}
+    forward: list[tuple[str, str]] = []
+    for name, value in raw:
+        if name in _READ:
+            values.setdefault(name, value)
+        elif name.startswith(_FORWARD_PREFIX):
+            passed = name[len(_FORWARD_PREFIX) :].decode("latin-1").lower()
+            if passed and passed not in NEVER_FORWARDED and not passed.startswith("x-bf-"):
+                forward.append((passed, _forwardable(passed, value)))
+    return CallHeaders(values, tuple(forward))
+
+
+def _forwardable(name: str, value: bytes) -> str:
+    text = value.decode("latin-1")
+    if not _SAFE_VALUE.fullmatch(text):
+        raise BadRequest(f"header 'x-bf-eh-{name[:60]}': expected printable ASCII, which every provider accepts")
+    return text
+
+
+def _is_virtual_key(value: bytes) -> bool:
+    return value[: len(_KEY_PREFIX)].lower() == _KEY_PREFIX
+
+
+def _capped(digits: bytes, maximum: int) -> int:
+    """The number, at most `maximum`; thousands of digits are never converted."""
+    significant = digits.lstrip(b"0")
+    return maximum if len(significant) > _MAX_DIGITS else min(int(significant or b"0"), maximum)

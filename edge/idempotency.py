@@ -1,0 +1,39 @@
+"""What makes two submits the same request: a fingerprint that spelling does not change."""
+
+from __future__ import annotations
+
+import hashlib
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+
+from shared.form import Form
+
+_sorted = msgspec.json.Encoder(order="sorted")
+
+
+def fingerprint(
+    request_type: str, parsed: dict[str, Any] | Form, forward: tuple[tuple[str, str], ...], extra_params: bool
+) -> bytes:
+    """A digest of everything that shapes the result: request type, body, pass-through headers.
+
+    JSON counts by value, so spaces and the order of keys do not matter; a form counts by its parts in order, so its
+    boundary does not. How long a result is kept or a job may take is not part of it.
+    """
+    digest = hashlib.sha256()
+    _add(digest, request_type.encode())
+    _add(digest, msgspec.json.encode([sorted(forward, key=itemgetter(0)), extra_params]))
+    if isinstance(parsed, Form):
+        for part in parsed.parts:
+            _add(digest, msgspec.json.encode([part.name, part.filename, part.content_type]))
+            _add(digest, part.data)
+    else:
+        _add(digest, _sorted.encode(parsed))
+    return digest.digest()
+
+
+def _add(digest: Any, piece: bytes) -> None:
+    """Each piece with its length before it, so that no two lists of pieces look alike."""
+    digest.update(len(piece).to_bytes(8, "big"))
+    digest.update(piece)

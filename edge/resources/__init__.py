@@ -1,0 +1,1 @@
+"""What answers on each route: reads the call, asks, writes the answer."""

@@ -1,0 +1,112 @@
+"""The two routes of every endpoint of the catalogue: POST submits, GET with an id collects."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from falcon.asgi import Request, Response
+
+from edge import envelope
+from edge.access import body_is_complete
+from edge.bodies import BodyReader
+from edge.collect import Collector
+from edge.errors import request_id_of
+from edge.gate import Gate
+from edge.headers import read_headers
+from edge.submission import Submissions
+from shared.catalogue import Endpoint
+from shared.job import JobView, PayloadRef
+from shared.store import EdgeStore
+
+
+class SubmitResource:
+    """POST on an endpoint's path."""
+
+    def __init__(self, endpoint: Endpoint, reader: BodyReader, submissions: Submissions) -> None:
+        self._endpoint = endpoint
+        self._reader = reader
+        self._submissions = submissions
+
+    async def on_post(self, req: Request, resp: Response) -> None:
+        """Store a job and answer 202."""
+        headers = read_headers(req.scope["headers"])
+        self._submissions.admit(headers)
+        data = await req.stream.read()
+        body_is_complete(req)
+        request = await self._reader.read(data, headers.content_type)
+        ticket = await self._submissions.submit(self._endpoint, headers, request, request_id_of(req))
+        resp.status = 202
+        resp.data = envelope.accepted(ticket.id, ticket.request_id, ticket.created_at)
+        resp.set_header("Location", f"{self._endpoint.path}/{ticket.id}")
+        resp.set_header("Retry-After", "1")
+        if ticket.replayed:
+            resp.set_header("x-coatcheck-replayed", "true")
+
+
+class PollResource:
+    """GET and HEAD on the path of one job."""
+
+    def __init__(self, endpoint: Endpoint, collector: Collector, results: ResultStream) -> None:
+        self._endpoint = endpoint
+        self._collector = collector
+        self._results = results
+
+    async def on_get(self, req: Request, resp: Response, job_id: str) -> None:
+        """Answer 202 while the job runs and 200 once it has ended, whichever way."""
+        secret = read_headers(req.scope["headers"]).virtual_key
+        view = await self._collector.collect(job_id, secret, self._endpoint.request_type)
+        resp.set_header("Cache-Control", "no-store")
+        if view.status.terminal:
+            await self._results.write(req, resp, view)
+        else:
+            resp.status = 202
+            resp.data = envelope.running(view)
+            resp.set_header("Retry-After", envelope.retry_after(view, self._results.now()))
+
+    on_head = on_get
+
+
+class ResultStream:
+    """Writes ended jobs: small bodies as they are, large ones chunk by chunk."""
+
+    def __init__(self, store: EdgeStore, max_streams: int) -> None:
+        self._store = store
+        self._gate = Gate(max_streams, "too many large results are being sent: retry in a moment")
+
+    def now(self) -> datetime:
+        """This moment by the database's clock."""
+        return self._store.now()
+
+    async def write(self, req: Request, resp: Response, view: JobView) -> None:
+        """Write the envelope of a job that has ended."""
+        if view.body is None:
+            raise ValueError(f"job {view.id} has ended without a body")
+        head, tail = envelope.ended(view)
+        if isinstance(view.body, bytes):
+            resp.data = head + view.body + tail
+            return
+        resp.content_type = envelope.MEDIA_TYPE
+        resp.content_length = len(head) + view.body.size + len(tail)
+        if req.method != "HEAD":
+            pieces = self._pieces(head, view.body, tail)
+            # The first chunk is read before the status goes out: an error can still be answered as one.
+            resp.stream = _resumed(await anext(pieces), pieces)
+
+    async def load(self, ref: PayloadRef) -> bytes:
+        """A whole stored body."""
+        with self._gate:
+            return b"".join([chunk async for chunk in self._store.read_payload(ref)])
+
+    async def _pieces(self, head: bytes, ref: PayloadRef, tail: bytes) -> AsyncIterator[bytes]:
+        with self._gate:
+            async for chunk in self._store.read_payload(ref):
+                yield head + chunk if head else chunk
+                head = b""
+            yield tail
+
+
+async def _resumed(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece
