@@ -66,30 +66,20 @@ class Arrivals:
 class Body:
     """The body of one request, read by the application through `receive`."""
 
-    __slots__ = (
-        "_arrivals",
-        "_framing",
-        "_late",
-        "_offered",
-        "_receive",
-        "_started",
-        "_waiter",
-        "complete",
-        "held",
-        "refusal",
-    )
+    held = 0
+    """Bytes so far."""
+    complete = False
+    refusal: DoorRefusal | None = None
+    _offered = False
+    _asked = False
+    _started: float | None = None
+    _waiter: Task[Any] | None = None
+    _late = False
 
     def __init__(self, arrivals: Arrivals, framing: Framing, receive: Receive) -> None:
         self._arrivals = arrivals
-        self._framing = framing
+        self._length, self._expects_continue = framing
         self._receive = receive
-        self._offered = False
-        self._started: float | None = None
-        self._waiter: Task[Any] | None = None
-        self._late = False
-        self.complete = False
-        self.held = 0
-        self.refusal: DoorRefusal | None = None
 
     async def receive(self) -> Message:
         """The next ASGI event. Raises DoorRefusal unless all of the body comes, in time and within the caps."""
@@ -97,12 +87,12 @@ class Body:
             return await self._receive()
         if self.refusal is not None:
             raise self.refusal
-        if self._started is None:
-            if self._framing.expects_continue and not self._offered:
+        if not self._asked:
+            if self._expects_continue and not self._offered:
                 # Nothing is asked of the client yet, so that the application can refuse from the head alone.
                 self._offered = True
                 return {"type": "http.request", "body": b"", "more_body": True}
-            self._started = asyncio.get_running_loop().time()
+            self._asked = True
             self._arrivals.expect(self)
         try:
             return self._counted(await self._next())
@@ -132,7 +122,7 @@ class Body:
         if self.held > limit:
             raise too_large(limit, f"{self.held} so far")
         if not event.get("more_body", False):
-            if self._framing.length is not None and self.held != self._framing.length:
+            if self._length is not None and self.held != self._length:
                 raise self._cut()
             self.complete = True
             self._arrivals.ended(self)
@@ -140,7 +130,9 @@ class Body:
 
     def stop_if_late(self, now: float) -> None:
         """Interrupt the wait for the client once the deadline has passed. Time the application takes is not its."""
-        if self._waiter is None or self._started is None or self._late:
+        if self._started is None:
+            self._started = now  # a reading of the clock per body saved, at the price of one round of the timer
+        if self._waiter is None or self._late:
             return
         if self._arrivals.limits.body_deadline(self._started, self.held) <= now:
             self._late = True
@@ -148,11 +140,11 @@ class Body:
 
     async def drain(self) -> None:
         """Throw away what still comes, unless the client waits for permission to send."""
-        if not self.complete and not (self._framing.expects_continue and self._started is None):
+        if not self.complete and (self._asked or not self._expects_continue):
             await drain(self._receive, self._arrivals.limits.drain)
 
     def _cut(self) -> DoorRefusal:
-        expected = "its last chunk" if self._framing.length is None else f"{self._framing.length} bytes"
+        expected = "its last chunk" if self._length is None else f"{self._length} bytes"
         message = f"body: expected {expected}, got {self.held} bytes and then the end; send the request again"
         return DoorRefusal(400, "cut_body", message)
 

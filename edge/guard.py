@@ -76,8 +76,9 @@ class Guard:
         framing = check_head(scope, seen, size, self.limits)
         if self.requests > self.limits.max_requests:
             raise busy("busy_requests", f"{self.limits.max_requests} requests", self.limits)
-        if framing.length:
-            self.arrivals.require_room(framing.length)
+        length = framing[0]
+        if length:
+            self.arrivals.require_room(length)
         return framing
 
     async def _with_body(self, framing: Framing, scope: Scope, receive: Receive, reply: _Reply) -> None:

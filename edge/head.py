@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from edge.limits import GuardLimits
 from edge.refusal import DoorRefusal, shown
@@ -27,14 +27,10 @@ _LONGEST_LENGTH = 12  # digits of a Content-Length; more would only be an attemp
 _LINE_OVERHEAD = 4  # ": " and CRLF of a header line
 
 
-class Framing(NamedTuple):
-    """How the body comes: its length (None: chunked, unknown until its end) and whether the client waits for 100."""
+Framing = tuple[int | None, bool]
+"""How a body comes: its length (None: chunked, unknown until its end); whether the client waits for 100 Continue."""
 
-    length: int | None
-    expects_continue: bool
-
-
-NO_BODY = Framing(0, False)
+NO_BODY: Framing = (0, False)
 
 
 def watch(headers: Headers) -> tuple[Seen, int]:
@@ -71,7 +67,7 @@ def check_head(scope: Mapping[str, Any], seen: Seen, size: int, limits: GuardLim
     lengths = seen.get(b"content-length")
     length = 0 if lengths is None else _check_length(lengths, limits.max_body_bytes)
     if _RARE.isdisjoint(seen):
-        return Framing(length, False) if length else NO_BODY
+        return (length, False) if length else NO_BODY
     return _check_rare(seen, length)
 
 
@@ -136,8 +132,9 @@ def _check_rare(seen: Seen, length: int) -> Framing:
     if any(value.strip().lower() != b"100-continue" for value in expectations):
         message = f"Expect: only '100-continue' can be met, got {shown(expectations[-1])}; leave the header out"
         raise DoorRefusal(417, "expectation", message)
-    expects = bool(expectations) and bool(length or codings)
-    return Framing(None if codings else length, expects)
+    if codings:
+        return None, bool(expectations)
+    return (length, bool(expectations)) if length else NO_BODY
 
 
 def _check_codings(codings: list[bytes], has_length: bool) -> None:
