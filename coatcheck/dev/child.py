@@ -5,6 +5,7 @@ Everything here blocks; an event loop calls it in a thread.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -77,7 +78,7 @@ class Child:
             if answers():
                 return
             if time.monotonic() - began > timeout:
-                raise ChildFailed(f"{self.name} did not answer within {timeout:g} s{self._last_lines()}")
+                raise ChildFailed(f"{self.name} did not answer within {timeout:g} s{self.last_lines()}")
             time.sleep(POLL_SECONDS)
 
     def stop(self, timeout: float) -> bool:
@@ -90,14 +91,17 @@ class Child:
             return False
         return True
 
+    def wait(self, timeout: float) -> int | None:
+        """Wait for it to end by itself; its exit code, None if it still runs after `timeout` seconds."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout)
+        return self.exit_code
+
     def kill(self) -> None:
         """kill -9 the process and what it started, and wait for it."""
-        try:
+        # macOS says PermissionError when the whole group has ended and nobody has waited for it yet.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        except PermissionError:  # macOS says so when the whole group has ended and nobody has waited for it yet
-            pass
         self._process.wait()
 
     def signal(self, number: signal.Signals) -> None:
@@ -114,9 +118,10 @@ class Child:
         """How it ended, with the last lines of its log."""
         code = self.exit_code
         how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
-        return f"{self.name} {how}{self._last_lines()}"
+        return f"{self.name} {how}{self.last_lines()}"
 
-    def _last_lines(self, count: int = 12) -> str:
+    def last_lines(self, count: int = 12) -> str:
+        """The end of its log, worded to follow a sentence."""
         with self.log.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()[-count:]

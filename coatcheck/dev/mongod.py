@@ -9,6 +9,7 @@ from pathlib import Path
 
 from coatcheck.dev.child import Child, ChildFailed, ProgramMissing
 from coatcheck.dev.ports import LOOPBACK, free_ports, is_free
+from shared.errors import StoreUnavailable
 from shared.mongo.replica_set import SET_NAME, initiate_single_node, mongod_answers, wait_primary
 
 READY_SECONDS = 60.0
@@ -46,8 +47,9 @@ def mongod_command(binary: Path, data: Path, port: int, *, parameters: Sequence[
 def remembered_port(data: Path) -> int:
     """The port of the last run if it is free, else another one: clients outlive a restart of the stack."""
     note = data / "port"
-    if note.is_file() and is_free(LOOPBACK, int(note.read_text())):
-        return int(note.read_text())
+    last = note.read_text() if note.is_file() else ""
+    if last.isdecimal() and is_free(LOOPBACK, int(last)):
+        return int(last)
     (port,) = free_ports(1)
     note.write_text(str(port))
     return port
@@ -76,8 +78,8 @@ class Mongod:
     def wait_ready(self, child: Child) -> None:
         """Block until it is a primary. Raises ChildFailed."""
         child.wait_ready(lambda: mongod_answers(f"{LOOPBACK}:{self.port}"), READY_SECONDS)
-        initiate_single_node(self.uri)
         try:
+            initiate_single_node(self.uri)
             wait_primary(self.uri, READY_SECONDS)
-        except TimeoutError as error:
-            raise ChildFailed(f"mongod: {error}") from None
+        except (StoreUnavailable, TimeoutError) as error:
+            raise ChildFailed(f"mongod: {error}{child.last_lines()}") from None

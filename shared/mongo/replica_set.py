@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
+
+from shared.errors import StoreUnavailable
 
 SET_NAME = "coatcheck"
 _CALL_MILLISECONDS = 2000
@@ -30,11 +32,12 @@ def mongod_answers(address: str) -> bool:
 def initiate_single_node(uri: str) -> None:
     """Make the one mongod that `uri` names a replica set of one; changes nothing if it is.
 
-    A set that was made under another port is told the new one, or it would not recognise itself. Raises PyMongoError.
+    A set that was made under another port is told the new one, or it would not recognise itself. Raises
+    StoreUnavailable.
     """
     ((host, port),) = parse_uri(uri)["nodelist"]
     address = f"{host}:{port}"
-    with closing(_direct(address)) as client:
+    with _refusals_explained(), closing(_direct(address)) as client:
         config = _config(client)
         if config is None:
             client.admin.command("replSetInitiate", _new_config([address]))
@@ -45,8 +48,11 @@ def initiate_single_node(uri: str) -> None:
 
 
 def initiate(addresses: Sequence[str], **settings: int) -> None:
-    """Make one set of several fresh mongods. `settings` goes into the set's own, such as electionTimeoutMillis."""
-    with closing(_direct(addresses[0])) as client:
+    """Make one set of several fresh mongods. Raises StoreUnavailable.
+
+    `settings` goes into the set's own, such as electionTimeoutMillis.
+    """
+    with _refusals_explained(), closing(_direct(addresses[0])) as client:
         client.admin.command("replSetInitiate", {**_new_config(addresses), "settings": settings})
 
 
@@ -60,6 +66,14 @@ def wait_primary(uri: str, timeout: float) -> str:
                 return address
         time.sleep(_POLL_SECONDS)
     raise TimeoutError(f"no primary among {', '.join(addresses)} within {timeout:g} s")
+
+
+@contextmanager
+def _refusals_explained() -> Iterator[None]:
+    try:
+        yield
+    except PyMongoError as error:
+        raise StoreUnavailable(f"making the replica set: {error}") from error
 
 
 def _direct(address: str) -> MongoClient[dict[str, Any]]:

@@ -19,6 +19,12 @@ READY_SECONDS = 60.0
 POM = Path(__file__).with_name("kafka_jars") / "pom.xml"
 CACHE = Path(__file__).parents[2] / ".cache" / "kafka"
 CLUSTER_ID = "Y29hdGNoZWNrLXRlc3RzMQ"
+_JVM = (  # a cold start matters here, throughput does not
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
+    "-Djava.awt.headless=true",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=error",
+)
 
 # Time-outs far below the defaults, which would make each restart after a kill -9 wait 9 s for the old session to end.
 PROPERTIES = """\
@@ -139,7 +145,3 @@ class ApacheKafka:
         if self._child is None:
             raise RuntimeError("Apache Kafka does not run")
         return self._child
-
-
-_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Djava.awt.headless=true")
-_JVM += ("-Dorg.slf4j.simpleLogger.defaultLogLevel=error",)

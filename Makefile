@@ -1,0 +1,66 @@
+# Everything a person or a CI runs. The environment in .venv is filled from the lock files when they change.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null && echo $$p && break; done)
+FOUND = $(shell python3 --version 2>&1)
+ENVIRONMENT = $(if $(PYTHON),,$(error Python 3.11 to 3.14 is needed, this is "$(FOUND)": install one, or make $@ PYTHON=/path/to/python3.12))$(PYTHON) -m coatcheck.dev.environment $(VENV)
+
+PORT ?= 8080
+ADMIN_PORT ?= 9090
+DATA ?= .coatcheck
+MODELS ?=
+export MONGODB_URI KAFKA MODELS
+
+CODE := coatcheck edge shared workers client tests bench examples
+SOURCES = $(wildcard $(CODE))
+FAST_TIERS = $(wildcard tests/unit tests/contract)
+TIERS ?= $(wildcard tests/unit tests/contract tests/integration tests/system)
+
+# No index address gets into the files. All of them come from one resolution, so that any can be installed together.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command "make lock" --excludes requirements/never.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format lock drill bench
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## Run the product with everything it needs; MODELS=speech,transcription,ocr,chat|all|none MONGODB_URI= KAFKA= PORT=
+	@$(ENVIRONMENT) run --models "$(MODELS)"
+	@exec $(BIN)/coatcheck dev --port $(PORT) --admin-port $(ADMIN_PORT) --data $(DATA)
+
+test: ## All tests against real servers; TEST_KAFKA=apache takes Apache Kafka (Java, Maven); TIERS= takes some folders
+	@$(ENVIRONMENT) test
+	$(BIN)/pytest $(TIERS)
+
+check: ## Format, lint, types, unit tests, contracts on fakes: within a minute
+	@$(ENVIRONMENT) test
+	$(BIN)/ruff format --check --quiet $(SOURCES)
+	$(BIN)/ruff check --quiet $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/pytest -q $(FAST_TIERS)
+
+format: ## Format the code and fix what the linter can fix
+	@$(ENVIRONMENT) test
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+drill: ## Try to lose a job: kill -9 everything while it works
+	@$(ENVIRONMENT) run
+	@$(BIN)/coatcheck drill $(if $(ONLY),--only $(ONLY))
+
+bench: ## Measure throughput and latency here; QUICK=1 for a short run
+	@$(ENVIRONMENT) test
+	@$(BIN)/python -m bench $(if $(QUICK),--quick)
+
+lock: ## Resolve the newest packages that fit and write the lock files with their hashes
+	@$(ENVIRONMENT) test
+	$(COMPILE) --upgrade pyproject.toml requirements/*.in -o $(VENV)/all.txt
+	$(COMPILE) -c $(VENV)/all.txt pyproject.toml requirements/run.in requirements/test.in -o requirements/test.txt
+	$(COMPILE) -c $(VENV)/all.txt --excludes requirements/never-in-run.txt pyproject.toml requirements/run.in \
+		-o requirements/run.txt
+	for extra in speech transcription ocr chat; do \
+		$(COMPILE) -c $(VENV)/all.txt requirements/models-$$extra.in -o requirements/models-$$extra.txt || exit; done
