@@ -184,7 +184,7 @@ def overdue(max_crashes: int) -> Filter:
 
 
 def expire(job_id: UUID, ending: Ending, max_crashes: int, result_ttl: int, body: dict[str, Any]) -> Move:
-    """Fail an overdue job that nobody holds."""
+    """Fail an overdue job that nobody holds. The lease goes, so that its late holder learns that he lost."""
     return Move(
         filter={"_id": job_id, **overdue(max_crashes)},
         update=[
@@ -198,6 +198,6 @@ def expire(job_id: UUID, ending: Ending, max_crashes: int, result_ttl: int, body
                     "crashes": {"$add": [_spent("crashes"), {"$cond": [_LEASE_OVER, 1, 0]}]},
                 }
             },
-            {"$unset": ["wake_at"]},
+            {"$unset": ["wake_at", "lease"]},
         ],
     )

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 
 from shared.catalogue import MODALITIES
 from shared.content import Content
-from shared.errors import StoreUnavailable
+from shared.errors import BadRequest, StoreUnavailable
 from shared.job import (
     AttemptNote,
     ClaimedJob,
@@ -29,6 +29,7 @@ from shared.job import (
     Release,
     Status,
 )
+from shared.mongo import codec
 from shared.settings import Settings
 from shared.store import Accepted, Backlog, Pause, Rejected, SubmitOutcome, VirtualKey
 from shared.virtual_keys import hash_secret, hint
@@ -122,7 +123,7 @@ class FakeStore:
         self.payloads: dict[UUID, list[bytes]] = {}
         self.keys: dict[bytes, VirtualKey] = {}
         self.paused: dict[str, datetime] = {}
-        self._id_secret = b"the fake's secret for derived ids"
+        self._id_secret = b"the fake's secret of 32 bytes..."[:32]
 
     async def _called(self, verb: str) -> None:
         self.calls[verb] += 1
@@ -181,6 +182,10 @@ class FakeStore:
     def _insert(self, job: NewJob, ref: PayloadRef | None) -> SubmitOutcome:
         if reason := self.faults.reject.get(job.id):
             return Rejected(reason)
+        try:
+            codec.encode_new(job, ref)
+        except BadRequest as error:
+            return Rejected(error)
         stored = self.jobs.get(job.id)
         if stored is not None and (stored.expires_at is None or stored.expires_at > self.now()):
             return Accepted(existing=stored.view() if job.fingerprint else None)
@@ -357,6 +362,7 @@ class FakeStore:
             job = stored.job
             ending = explain(OverdueJob(job.id, job.request_type, job.targets[0], late, stored.claims > 0, crashes))
             stored.crashes = crashes
+            stored.lease = None
             self._end(stored, Status.FAILED, ending.status_code, ending.error, stored.job.result_ttl)
             counts[ending.reason] += 1
         return dict(counts)

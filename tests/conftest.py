@@ -1,0 +1,46 @@
+"""Real parts, started once for all tests that ask for them, and a database of its own for each test."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from shared.mongo.client import Database, connect
+from shared.mongo.setup import ensure_indexes
+from shared.settings import Settings, load_settings
+from tests.support.mongod import MongodSet
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongodSet]:
+    """A one-node replica set for the whole run. Tests that kill or freeze start their own."""
+    with MongodSet(tmp_path_factory.mktemp("mongod")) as running:
+        yield running
+
+
+@pytest.fixture
+def settings(mongod: MongodSet) -> Settings:
+    """Settings for the real database with a name of its own, and times short enough to wait for."""
+    return load_settings(
+        {
+            "mongodb_uri": mongod.uri,
+            "mongodb_database": f"test_{os.getpid()}_{next(_numbers)}",
+            "lease_seconds": 1.0,
+            "sweep_grace_seconds": 0.05,
+        },
+        environ={},
+    )
+
+
+@pytest.fixture
+async def database(settings: Settings) -> AsyncIterator[Database]:
+    """A fresh database with all indexes, dropped afterwards."""
+    async with connect(settings, role="operator", wait=30) as database:
+        await ensure_indexes(database)
+        yield database
+        await database.client.drop_database(settings.mongodb_database)
