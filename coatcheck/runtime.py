@@ -21,6 +21,8 @@ CANCEL_SECONDS = 5.0
 _GC_THRESHOLDS = (10_000, 20, 20)
 """Far fewer collections: jobs make garbage that reference counts free, and a full collection stops the loop."""
 
+Run = Callable[[asyncio.Event, Health], Awaitable[None]]
+
 log = logging.getLogger(__name__)
 
 
@@ -29,7 +31,7 @@ class Service:
     """Something that runs until `stop` is set, and then ends its work by itself."""
 
     name: str
-    run: Callable[[asyncio.Event, Health], Awaitable[None]]
+    run: Run
     health: Health
 
 
@@ -51,11 +53,15 @@ async def _run_together(services: Sequence[Service], stop_within: float) -> None
     _stop_on_signals(stop)
     settling = asyncio.create_task(_settle(services))
     failures: list[CoatcheckError] = []
-    tasks = {asyncio.create_task(_run(service, stop, failures), name=service.name) for service in services}
+    running = {asyncio.create_task(_run(service, stop, failures), name=service.name): service for service in services}
+    tasks = set(running)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stop.set()
     settling.cancel()
+    for task, service in running.items():
+        if not service.health.started.is_set():
+            task.cancel()  # it has nothing to finish, and may be waiting for a database for a long time
     late = await _wait(tasks, stop_within)
     if failures:
         raise failures[0]

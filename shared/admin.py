@@ -114,8 +114,13 @@ class _Server(socketserver.ThreadingTCPServer):
         with self._lock:
             if len(self._since) >= MAX_CONNECTIONS:
                 _hang_up(min(self._since, key=self._since.__getitem__))
-            self._since[request] = time.monotonic()
-        super().process_request(request, client_address)
+            refused = len(self._since) >= 2 * MAX_CONNECTIONS  # those that were dropped are still on their way out
+            if not refused:
+                self._since[request] = time.monotonic()
+        if refused:
+            super().shutdown_request(request)
+        else:
+            super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
@@ -147,8 +152,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     server: _Server
     timeout = _READ_SECONDS
-    server_version = "coatcheck"
-    sys_version = ""
 
     def do_GET(self) -> None:
         try:
@@ -163,6 +166,10 @@ class _Handler(BaseHTTPRequestHandler):
         status = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
         self.close_connection = True
         self._send(_text(status, f"{status.value} {status.phrase}"))
+
+    def version_string(self) -> str:
+        """No version for strangers."""
+        return "coatcheck"
 
     def log_message(self, format: str, *args: Any) -> None:
         """Scrapes and probes are no news."""

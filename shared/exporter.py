@@ -6,17 +6,31 @@ import contextlib
 import os
 import struct
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from shared import metrics
 from shared.metrics import REGISTRY
 from shared.metrics_files import VARIABLE
 
 _ENDED = "ended"
 """Stands where the files of running processes have their process id."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricInfo:
+    """A metric as an operator finds it, without values."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
 
 _files_lock = threading.Lock()
 """A worker's end folds files together while a scrape may read them."""
@@ -30,6 +44,17 @@ def render() -> tuple[bytes, str]:
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     with _files_lock:
         return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+def declared() -> list[MetricInfo]:
+    """All metrics in the order of their declaration, under the names that a scrape shows."""
+    found = []
+    for metric in vars(metrics).values():
+        if isinstance(metric, MetricWrapperBase):
+            family = next(iter(metric.describe()))
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            found.append(MetricInfo(name, family.type, tuple(metric._labelnames), family.documentation))
+    return found
 
 
 def forget_process(pid: int) -> None:

@@ -109,3 +109,7 @@ def _complain(message: str) -> None:
     from shared.redaction import redact  # noqa: PLC0415 - it loads the settings, which `--help` can do without
 
     print(f"coatcheck: {redact(message)}", file=sys.stderr)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
