@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import httpx
 
@@ -69,5 +70,5 @@ def _url(config: ProviderConfig, request_type: str) -> str:
     return path if path.startswith(("http://", "https://")) else f"{config.base_url}/{path.lstrip('/')}"
 
 
-def _request_id(headers: httpx.Headers) -> str:
+def _request_id(headers: Mapping[str, str]) -> str:
     return next((headers[name][:128] for name in _REQUEST_ID_HEADERS if name in headers), "")

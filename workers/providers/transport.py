@@ -30,7 +30,7 @@ class Reply(msgspec.Struct, frozen=True):
     """An HTTP answer, body decoded; of an error at most the first MAX_ERROR_BODY_BYTES."""
 
     status: int
-    headers: httpx.Headers
+    headers: dict[str, str]  # names in lower case
     body: bytes
 
 
@@ -72,15 +72,17 @@ class Transport:
     async def _exchange(self, request: httpx.Request) -> Reply:
         response = await self.http.handle_async_request(request)
         stream = cast(httpx.AsyncByteStream, response.stream)
+        # A plain dictionary, for httpx.Headers walks through all of them at every look.
+        headers = {name.lower().decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw}
         try:
             if response.status_code >= 400:
-                body = await _read_start(response, stream)
+                body = await _read_start(headers, stream)
             else:
-                body = await _read(response, stream, self._max_body_bytes)
+                body = await _read(headers, stream, self._max_body_bytes)
         finally:
             # An answer that was not read to its end closes its connection here.
             await stream.aclose()
-        return Reply(response.status_code, response.headers, body)
+        return Reply(response.status_code, headers, body)
 
     def _failure(self, error: Exception) -> ProviderError:
         cause = error.__cause__ or error  # the transport's own mapping takes a reset for a connect time-out
@@ -122,33 +124,33 @@ def _socket(address: tuple[Any, ...]) -> socket.socket:
     return made
 
 
-async def _read(response: httpx.Response, stream: httpx.AsyncByteStream, limit: int) -> bytes:
+async def _read(headers: dict[str, str], stream: httpx.AsyncByteStream, limit: int) -> bytes:
     """The whole body. Raises ProviderError when it is larger than `limit` or cannot be decoded."""
-    if int(response.headers.get("content-length") or 0) > limit:
+    if int(headers.get("content-length") or 0) > limit:
         raise errors.too_large(limit)
-    body = _body(response, limit)
+    body = _body(headers, limit)
     if not await _feed(body, stream):
         raise errors.too_large(limit)
     return body.finish()
 
 
-async def _read_start(response: httpx.Response, stream: httpx.AsyncByteStream) -> bytes:
+async def _read_start(headers: dict[str, str], stream: httpx.AsyncByteStream) -> bytes:
     """The beginning of an error's body: the rest is not worth waiting for, and the status alone says enough."""
     try:
-        body = _body(response, MAX_ERROR_BODY_BYTES)
+        body = _body(headers, MAX_ERROR_BODY_BYTES)
         await _feed(body, stream)
     except (httpx.HTTPError, ProviderError):
         return b""
     return body.start()
 
 
-def _body(response: httpx.Response, limit: int) -> BoundedBody:
-    return BoundedBody(response.headers.get("content-encoding", "").strip().lower(), limit)
+def _body(headers: dict[str, str], limit: int) -> BoundedBody:
+    return BoundedBody(headers.get("content-encoding", "").strip().lower(), limit)
 
 
 async def _feed(body: BoundedBody, stream: httpx.AsyncByteStream) -> bool:
     """False when the body is over its limit."""
-    pieces = cast(AsyncGenerator[bytes], stream.__aiter__())
+    pieces = cast(AsyncGenerator[bytes, None], stream.__aiter__())
     try:
         async for piece in pieces:
             if not body.feed(piece):
