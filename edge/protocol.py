@@ -1,0 +1,204 @@
+"""uvicorn's HTTP protocol, hardened: no connection is held for ever, no byte is taken without bound, no half request
+is served.
+
+It overrides and reads parts of uvicorn's HttpToolsProtocol that are not public: `cycle` (its `keep_alive`,
+`disconnected`, `more_body`, `response_started`, `response_complete`, `message_event`), `connections`, `server_state`,
+`transport`, `flow`, `loop`, `parser`, `headers`, `expect_100_continue`, `pipeline` and `_start_asgi_task`. So the exact
+versions of uvicorn and httptools are pinned, and tests/system/test_door.py tries every case on the real server before
+a pin moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from edge.connections import Connections
+from edge.refusal import DoorRefusal, raw_answer
+from edge.request_id import new_request_id
+
+
+class HardenedProtocol(HttpToolsProtocol):
+    """One connection. Use `protocol_class`, which ties it to the register of its process."""
+
+    register: Connections
+    head_open = False
+    """A request's head is expected or half here."""
+    raw_bytes = 0
+    body_bytes = 0
+    deaf = False
+    """What still comes is thrown away: it cannot be a request any more."""
+
+    # Connection
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.head_open = True
+        self.deaf = not self.register.opened(self, len(self.connections), self.loop)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.register.closed(self)
+
+    def close(self) -> None:
+        """Close as soon as what was written is sent, and not later than a slow reader may take."""
+        self.transport.close()
+        self.register.watch_unsent(self)
+
+    def shutdown(self) -> None:
+        """The process is stopping. A fresh connection gets a moment: its request may be on the way already."""
+        register = self.register
+        register.stopping = True
+        if self in register.heads and not self._serving():
+            self.loop.call_later(register.limits.stop_grace, self._close_if_idle)
+        else:
+            super().shutdown()
+
+    def _close_if_idle(self) -> None:
+        if not self.transport.is_closing() and not self._serving():
+            self.close()
+
+    def _serving(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    # Bytes in
+    def data_received(self, data: bytes) -> None:
+        if self.deaf:
+            return
+        register = self.register
+        if self.cycle is None or self.cycle.response_complete:
+            register.idle.pop(self, None)
+            self.head_open = True
+        self.raw_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self.deaf = True
+            self.cycle.keep_alive = False
+        except httptools.HttpParserError as error:
+            self._refuse(_unparsable(error))
+            return
+        limits = register.limits
+        if self.raw_bytes > limits.raw_allowance + limits.raw_per_body_byte * self.body_bytes:
+            self._refuse(_too_raw(self.raw_bytes))
+        elif self.head_open and self not in register.heads:
+            register.heads[self] = register.now
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.head_open = True
+        self.raw_bytes = 0
+        self.body_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.head_open:
+            return  # a trailer: it must not look like a header that was checked
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self.head_open = False
+        register = self.register
+        register.heads.pop(self, None)
+        if register.stopping:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        self.body_bytes += len(body)
+        super().on_body(body)
+
+    # Bytes out
+    def on_response_complete(self) -> None:
+        """As uvicorn's, with an entry in the register in place of a keep-alive timer per request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            self.register.watch_unsent(self)
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self.head_open:
+            self.register.idle[self] = self.register.now
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.register.watch_unsent(self)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.register.unsent.pop(self, None)
+
+    # Refusals below the application
+    def head_late(self) -> None:
+        """The head did not come in time. A connection that never said anything is closed without a word."""
+        if self._serving():
+            self.deaf = True
+            self.cycle.keep_alive = False
+        elif self.raw_bytes:
+            self._refuse(_late(self.register.limits.head_timeout))
+        else:
+            self.register.on_refuse("silent_connection")
+            self.close()
+
+    def _refuse(self, refusal: DoorRefusal) -> None:
+        self.deaf = True
+        self.register.closed(self)
+        self.register.on_refuse(refusal.reason)
+        if not self._serving():
+            self._answer(refusal)
+        elif self.head_open or not self.cycle.more_body:
+            self.cycle.keep_alive = False  # what was asked before is complete and is still answered
+        elif self.pipeline:
+            self.transport.abort()
+        else:
+            # The guard has not seen the head yet: let it speak first, it knows better what is wrong.
+            self.loop.call_soon(self._break_body, refusal)
+
+    def _break_body(self, refusal: DoorRefusal) -> None:
+        if self.transport.is_closing():
+            return
+        if self.cycle.response_started:
+            self._linger()
+        else:
+            self._answer(refusal)
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+
+    def _answer(self, refusal: DoorRefusal) -> None:
+        self.transport.write(raw_answer(refusal, new_request_id()))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close our side now and theirs a moment later: closing on unread bytes would destroy the answer."""
+        self.flow.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(self.register.limits.linger, self._end)
+
+    def _end(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+
+def protocol_class(register: Connections) -> type[HardenedProtocol]:
+    """The protocol class for one server process, for uvicorn's `Config(http=...)`."""
+    return type("DoorProtocol", (HardenedProtocol,), {"register": register})
+
+
+def _unparsable(error: Exception) -> DoorRefusal:
+    cause = "bad request target" if isinstance(error, httptools.HttpParserCallbackError) else error
+    message = f"request: expected HTTP/1.1, got bytes that cannot be read ({cause}); send plain HTTP/1.1 to this port"
+    return DoorRefusal(400, "unparsable", message)
+
+
+def _too_raw(got: int) -> DoorRefusal:
+    message = f"headers, trailers and chunk extensions: got {got} bytes, far more than the body explains; send fewer"
+    return DoorRefusal(431, "large_headers", message)
+
+
+def _late(seconds: float) -> DoorRefusal:
+    message = f"request head: expected within {seconds:g} s, got a part of it; send the head at once"
+    return DoorRefusal(408, "slow_head", message)

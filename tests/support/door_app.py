@@ -1,0 +1,132 @@
+"""A small application behind the real door: makes one "job" out of every body and writes it down as a line.
+
+Run as a program it serves itself: `python tests/support/door_app.py PORT JOURNAL [KEY=VALUE ...]`. The journal gets one
+line per event: `job <bytes> <checksum>`, `refused <reason>`, `started`, `stopped`, `exited <pid>`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import falcon.asgi
+import msgspec
+
+from edge.guard import Guard
+from edge.limits import ConnectionLimits, GuardLimits
+from edge.refusal import DoorRefusal
+from edge.server import serve
+
+BIG = 20 * 1024 * 1024
+
+
+class Journal:
+    """Lines that survive the death of any process: one write each, appended."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, line: str) -> None:
+        with self._path.open("a") as file:
+            file.write(line + "\n")
+
+
+class Jobs:
+    """Takes bodies as the real edge does: whole, by the framework's stream."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    async def on_post(self, req: Any, resp: Any) -> None:
+        body = await req.stream.read()
+        if "wait" in req.params:
+            await asyncio.sleep(float(req.params["wait"]))
+        self._journal.write(f"job {len(body)} {zlib.crc32(body)}")
+        resp.status = 202
+        resp.media = {"n": len(body), "pid": os.getpid(), "id": req.scope["state"]["request_id"]}
+
+    async def on_get(self, req: Any, resp: Any) -> None:
+        resp.media = {"path": req.path, "headers": sorted(req.headers), "pid": os.getpid()}
+
+
+class Unlocked:
+    """Refuses before it reads, as an application does that sees a wrong key."""
+
+    async def on_post(self, req: Any, resp: Any) -> None:
+        resp.status = 401
+        resp.media = {"error": "no key"}
+
+
+class Big:
+    async def on_get(self, req: Any, resp: Any) -> None:
+        resp.data = bytes(BIG)
+
+
+class Broken:
+    async def on_get(self, req: Any, resp: Any) -> None:
+        raise KeyError("broken on purpose")
+
+
+class Stop:
+    """Notes that the application's own shutdown ran."""
+
+    def __init__(self, journal: Journal, startup_seconds: float) -> None:
+        self._journal = journal
+        self._startup_seconds = startup_seconds
+
+    async def process_startup(self, scope: Any, event: Any) -> None:
+        await asyncio.sleep(self._startup_seconds)
+        self._journal.write("started")
+
+    async def process_shutdown(self, scope: Any, event: Any) -> None:
+        self._journal.write("stopped")
+
+
+async def reraise(req: Any, resp: Any, error: Exception, params: Any) -> None:
+    raise error
+
+
+def make_app(journal: Journal, limits: GuardLimits, startup_seconds: float, reraises: bool) -> Guard:
+    app = falcon.asgi.App(middleware=[Stop(journal, startup_seconds)])
+    app.add_route("/jobs", Jobs(journal))
+    app.add_route("/unlocked", Unlocked())
+    app.add_route("/big", Big())
+    app.add_route("/broken", Broken())
+    if reraises:
+        app.add_error_handler(DoorRefusal, reraise)
+        app.add_error_handler(KeyError, reraise)
+    return Guard(app, limits, lambda reason: journal.write(f"refused {reason}"))  # type: ignore[arg-type]
+
+
+def chosen(kind: type[Any], given: dict[str, str]) -> Any:
+    names = {field.name for field in msgspec.structs.fields(kind)}
+    return msgspec.convert({name: value for name, value in given.items() if name in names}, kind, strict=False)
+
+
+def main(port: str, journal_path: str, *settings: str) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    given = dict(setting.split("=") for setting in settings)
+    journal = Journal(Path(journal_path))
+    limits = chosen(GuardLimits, given)
+    startup_seconds = float(given.get("startup_seconds", "0"))
+    serve(
+        lambda: make_app(journal, limits, startup_seconds, given.get("reraises", "1") == "1"),
+        host="127.0.0.1",
+        port=int(port),
+        processes=int(given.get("processes", "1")),
+        graceful_timeout=float(given.get("graceful_timeout", "5")),
+        startup_timeout=float(given.get("startup_timeout", "10")),
+        limits=chosen(ConnectionLimits, given),
+        on_refuse=lambda reason: journal.write(f"refused {reason}"),
+        on_ready=lambda: journal.write("ready"),
+        on_process_exit=lambda pid: journal.write(f"exited {pid}"),
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
