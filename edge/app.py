@@ -6,19 +6,25 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import cast
+from importlib import metadata
+from typing import Any, cast
 
 import falcon.asgi
+from falcon.asgi import Request, Response
 
 from edge import errors
 from edge.access import Access
 from edge.asgi_types import ASGIApp
 from edge.bodies import BodyReader, parser
 from edge.collect import Collector
+from edge.gate import Gate
 from edge.guard import Guard
 from edge.intake import Intake, Ringer
 from edge.limits import GuardLimits
 from edge.principal import Principals
+from edge.resources import models, responses
+from edge.resources.docs import documentation
+from edge.resources.health import HEALTH_OK, LivezResource, Readiness, ReadyzResource
 from edge.resources.jobs import PollResource, ResultStream, SubmitResource
 from edge.submission import Submissions
 from shared.catalogue import CATALOGUE
@@ -29,6 +35,9 @@ from shared.store import EdgeStore
 
 STREAM_BYTES = 8 * 1024 * 1024
 """What one result on its way out holds in memory: a chunk of it."""
+EXPOSED_HEADERS = ("Location", "Retry-After", "x-request-id", "x-coatcheck-replayed")
+
+Falcon = falcon.asgi.App[Request, Response]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +51,71 @@ class EdgeServices:
     clock: Callable[[], float] = time.monotonic
 
 
-def create_app(services: EdgeServices) -> ASGIApp:
-    """The HTTP API as an ASGI application. Wants a running event loop no earlier than its first request."""
+def create_app(services: EdgeServices, intake: Intake | None = None) -> ASGIApp:
+    """The HTTP API as an ASGI application. Whoever stops it drains `intake` last."""
     settings = services.settings
-    app = falcon.asgi.App(middleware=[Access()])
+    middleware: list[Any] = [Access()]
+    if settings.cors_origins:
+        middleware.append(falcon.CORSMiddleware(settings.cors_origins, expose_headers=EXPOSED_HEADERS))
+    app = falcon.asgi.App(middleware=middleware)
     errors.install(app)
-    _add_routes(app, services)
+    _add_routes(app, services, intake or Intake(services.store, services.ringer))
     return Guard(cast(ASGIApp, app), _limits(settings), lambda reason: GUARD_REFUSALS.labels(reason).inc())
 
 
-def _add_routes(app: falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response], services: EdgeServices) -> None:
+def _add_routes(app: Falcon, services: EdgeServices, intake: Intake) -> None:
     settings, store = services.settings, services.store
     principals = Principals(store, services.clock, allow_anonymous=settings.allow_anonymous)
-    submissions = Submissions(store, Intake(store, services.ringer), principals, settings)
+    submissions = Submissions(store, intake, principals, settings)
     collector = Collector(store, principals)
     results = ResultStream(store, max(1, settings.max_inflight_bytes // STREAM_BYTES))
-    large = asyncio.Semaphore(1)
+    readers = _readers(services)
     for endpoint in CATALOGUE:
-        parse = parser(endpoint, services.providers, settings.default_provider, settings.max_request_bytes)
-        app.add_route(endpoint.path, SubmitResource(endpoint, BodyReader(parse, large), submissions))
+        app.add_route(endpoint.path, SubmitResource(endpoint, readers[endpoint.request_type], submissions))
         app.add_route(f"{endpoint.path}/{{job_id}}", PollResource(endpoint, collector, results))
+    dropin = responses.ResponsesServices(
+        reader=readers[responses.ENDPOINT.request_type],
+        submissions=submissions,
+        collector=collector,
+        results=results,
+        waiters=Gate(settings.max_sync_waiters, "too many calls wait for their result: use `background: true`"),
+        max_wait=settings.sync_wait_seconds,
+    )
+    for path in responses.PATHS:
+        resource = responses.ResponsesResource(dropin, path)
+        app.add_route(path, resource)
+        app.add_route(f"{path}/{{job_id}}", resource, suffix="one")
+    _add_plain_routes(app, services, principals)
+
+
+def _readers(services: EdgeServices) -> dict[str, BodyReader]:
+    """One reader per request type; all share the one place for large bodies."""
+    settings = services.settings
+    large = asyncio.Semaphore(1)
+    return {
+        endpoint.request_type: BodyReader(
+            parser(endpoint, services.providers, settings.default_provider, settings.max_request_bytes), large
+        )
+        for endpoint in CATALOGUE
+    }
+
+
+def _add_plain_routes(app: Falcon, services: EdgeServices, principals: Principals) -> None:
+    for path in models.PATHS:
+        app.add_route(path, models.ModelsResource(services.providers, principals))
+    readiness = Readiness(services.store, services.clock)
+    app.add_route("/livez", LivezResource())
+    app.add_route("/readyz", ReadyzResource(readiness))
+    app.add_route("/health", ReadyzResource(readiness, HEALTH_OK))
+    for path, resource in documentation(_version()).items():
+        app.add_route(path, resource)
+
+
+def _version() -> str:
+    try:
+        return metadata.version("coatcheck")
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return "unknown"
 
 
 def _limits(settings: Settings) -> GuardLimits:

@@ -6,7 +6,7 @@ parameters. `missing` runs after decoding, in the order in which a client should
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -17,7 +17,9 @@ Number = int | float
 
 
 class JsonBody(msgspec.Struct, kw_only=True):
-    """What every JSON request may carry."""
+    """What every JSON request may carry. `REQUIRED` names the fields that must be there beside the model."""
+
+    REQUIRED: ClassVar[tuple[str, ...]] = ()
 
     model: str | None = None
     fallbacks: list[str | dict[str, Any]] | None = None
@@ -36,6 +38,8 @@ def _absent(field: str, expected: str) -> str:
 
 
 class TextCompletion(JsonBody):
+    REQUIRED = ("prompt",)
+
     prompt: str | list[str] | None = None
     best_of: int | None = None
     max_tokens: int | None = None
@@ -66,6 +70,8 @@ class Message(msgspec.Struct):
 
 
 class ChatCompletion(JsonBody):
+    REQUIRED = ("messages",)
+
     messages: list[Message] | None = None
     max_completion_tokens: int | None = None
     max_tokens: int | None = None
@@ -106,6 +112,8 @@ class ChatCompletion(JsonBody):
 
 
 class Responses(JsonBody):
+    REQUIRED = ("input",)
+
     input: str | list[Object] | None = None
     instructions: str | None = None
     conversation: str | Object | None = None
@@ -136,6 +144,8 @@ class Responses(JsonBody):
 
 
 class Embedding(JsonBody):
+    REQUIRED = ("input",)
+
     input: str | list[str | int | list[int] | Object] | None = None
     encoding_format: str | None = None
     dimensions: int | None = None
@@ -154,6 +164,8 @@ class SpeakerVoice(msgspec.Struct):
 
 
 class Speech(JsonBody):
+    REQUIRED = ("input",)
+
     input: str | None = None
     voice: str | list[SpeakerVoice] | None = None
     stream_format: str | None = None
@@ -178,6 +190,8 @@ class Speech(JsonBody):
 
 
 class ImageGeneration(JsonBody):
+    REQUIRED = ("prompt",)
+
     prompt: str | None = None
     n: int | None = None
     size: str | None = None
@@ -208,6 +222,8 @@ class Document(msgspec.Struct):
 
 
 class Rerank(JsonBody):
+    REQUIRED = ("query", "documents")
+
     query: str | None = None
     documents: list[str | Document] | None = None
     top_n: int | None = None
@@ -236,6 +252,8 @@ class OcrDocument(msgspec.Struct):
 
 
 class Ocr(JsonBody):
+    REQUIRED = ("document",)
+
     document: OcrDocument | None = None
     id: str | None = None
     pages: list[int] | None = None
