@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -87,7 +87,7 @@ class AsyncCoatcheck:
         ordered: bool = True,
         timeout: float | None = None,  # noqa: ASYNC109
         progress: ProgressCallback | None = None,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """Submit every request, at most `in_flight` at a time, and give the outcomes. See `Coatcheck.map`."""
         window = open_window(in_flight, ordered, requests, progress)
         ended: asyncio.Queue[asyncio.Task[Outcome]] = asyncio.Queue()

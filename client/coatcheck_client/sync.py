@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
@@ -97,7 +97,7 @@ class Coatcheck:
         ordered: bool = True,
         timeout: float | None = None,
         progress: ProgressCallback | None = None,
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """Submit every request, at most `in_flight` at a time, and give the outcomes in order (or as they come).
 
         Nothing is raised for a single request: look at `Outcome.error`, or ask for `Outcome.result`. `timeout` bounds
