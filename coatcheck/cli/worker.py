@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from coatcheck.cli.logs import start_logs
 from coatcheck.cli.options import load, setting
 from shared.catalogue import MODALITIES
 from shared.errors import SettingsError
-from shared.logging import configure
 from shared.metrics_files import one_process
 
 _STOP_MARGIN_SECONDS = 20.0
@@ -41,7 +41,7 @@ def worker(modality: str, **flags: Any) -> None:
     """
     modalities = chosen(modality)
     settings = load(**flags)
-    configure(settings, component="worker")
+    start_logs(settings, "worker")
     one_process()
     sys.setswitchinterval(_SWITCH_SECONDS)
 
