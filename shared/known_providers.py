@@ -51,7 +51,6 @@ def _own(name: str) -> KnownProvider:
 
 _ALL = (
     _hosted("openai", "https://api.openai.com/v1"),
-    _hosted("anthropic", "https://api.anthropic.com/v1"),
     _hosted("cerebras", "https://api.cerebras.ai/v1"),
     _hosted(
         "cohere",

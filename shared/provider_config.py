@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from msgspec import Meta
 
 from shared.errors import SettingsError
 from shared.known_providers import KNOWN_PROVIDERS, KnownProvider, did_you_mean, variable_stem
+from shared.local_models import LOCAL_MODELS, installed_models
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -42,12 +42,6 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     trace_calls: bool = False
     """Send `x-coatcheck-call`, so that a drill can tell repeated calls."""
 
-    @property
-    def channel(self) -> str:
-        """Provider and key, the unit that a rate limit pauses. The key is not recoverable from it."""
-        digest = hashlib.blake2b(self.api_key.encode(), digest_size=6).hexdigest() if self.api_key else "nokey"
-        return f"{self.name}:{digest}"
-
     def __repr__(self) -> str:
         """Leaves out the key, header values and proxy credentials."""
         return (
@@ -73,13 +67,25 @@ def configured(
             found[name] = _from_table(name, {}, environ)
     if local_models:
         found["local"] = _from_table("local", {**tables.get("local", {}), "models": list(local_models)}, environ)
-    return found
+    return {name: _with_local_models(config) if config.kind == "local" else config for name, config in found.items()}
 
 
 def _enabled_by(environ: Mapping[str, str], known: KnownProvider) -> bool:
     if environ.get(known.address_variable, "").strip():
         return True
     return bool(known.base_url and _key_in(environ, known.key_variables))
+
+
+def _with_local_models(config: ProviderConfig) -> ProviderConfig:
+    """`all`, or no list, means every model that is installed here."""
+    known = [model.id for model in LOCAL_MODELS]
+    for model in config.models:
+        if model != "all" and model not in known:
+            guess = did_you_mean(model, known)
+            raise SettingsError(f"local model '{model}' is unknown: {guess}known: {', '.join(known)}, all")
+    if config.models and "all" not in config.models:
+        return config
+    return msgspec.structs.replace(config, models=tuple(model.id for model in installed_models()))
 
 
 def _from_table(name: str, table: Mapping[str, Any], environ: Mapping[str, str]) -> ProviderConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncGenerator
@@ -41,11 +42,12 @@ class Transport:
         self._config = config
         self._max_body_bytes = max_body_bytes
         self._slots = asyncio.Semaphore(config.max_concurrency)
+        self._proxy, self._proxy_headers = _proxy(config.proxy)
         # httpx's own transport leaks pool slots when cancelled and collapses at 1000 connections: never use it.
         self.http: httpx.AsyncBaseTransport = AiohttpTransport(
             verify=_tls_context(config.ca_file),
             trust_env=False,
-            proxy=httpx.Proxy(config.proxy) if config.proxy else None,
+            proxy=self._proxy,
             client=self._session,
         )
 
@@ -54,6 +56,8 @@ class Transport:
     ) -> Reply:
         """Makes one exchange within `seconds` in all. Raises ProviderError for all but an HTTP answer."""
         timeouts = {"connect": self._config.connect_timeout_seconds, "pool": self._config.connect_timeout_seconds}
+        if url.scheme == "http":  # a tunnel for https asks by itself, and what goes through it must not carry this
+            headers = [*headers, *self._proxy_headers]
         request = httpx.Request(method, url, headers=headers, content=content, extensions={"timeout": timeouts})
         waiting = True
         try:
@@ -90,7 +94,7 @@ class Transport:
             return errors.connect_timed_out(self._config.connect_timeout_seconds)
         if isinstance(cause, aiohttp.ClientConnectorCertificateError):
             return errors.connection_failed(f"{cause}; set ca_file if this is your own CA", retryable=False)
-        return errors.connection_failed(str(cause) or type(cause).__name__)
+        return errors.connection_failed(_reason(cause))
 
     def _session(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
@@ -106,6 +110,31 @@ class Transport:
             trust_env=False,
             auto_decompress=False,
         )
+
+
+def _proxy(url: str) -> tuple[httpx.Proxy | None, list[tuple[str, str]]]:
+    """The proxy, and what a plain request through it must carry. aiohttp no longer likes credentials in its URL."""
+    if not url:
+        return None, []
+    parsed = httpx.URL(url)
+    if not parsed.username:
+        return httpx.Proxy(url), []
+    header = ("proxy-authorization", aiohttp.encode_basic_auth(parsed.username, parsed.password))
+    return httpx.Proxy(parsed.copy_with(username=None, password=None), headers=[header]), [header]
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in the system's words."""
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return str(error) or type(error).__name__
+    below = error.os_error
+    if isinstance(below, ssl.SSLError):
+        words = f"TLS: {below.reason or below}"
+    elif isinstance(below, socket.gaierror) or (below.errno or 0) <= 0:
+        words = str(below.strerror or below)
+    else:
+        words = os.strerror(below.errno or 0)
+    return f"{error.host}:{error.port}: {words or type(below).__name__}"
 
 
 @cache
