@@ -116,14 +116,9 @@ def _traceback(record: logging.LogRecord) -> str:
     if not record.exc_info or record.exc_info[0] is None:
         return ""
     text = logging.Formatter().formatException(record.exc_info)
-    return redact(_plain(text[-MAX_TRACEBACK * _EXAMINED :]))[-MAX_TRACEBACK:]
+    return redact(text[-MAX_TRACEBACK * _EXAMINED :])[-MAX_TRACEBACK:]
 
 
 def _bounded(text: str, limit: int) -> str:
-    text = redact(_plain(text[: limit * _EXAMINED]))
+    text = redact(text[: limit * _EXAMINED])
     return text if len(text) <= limit else f"{text[:limit]}..."
-
-
-def _plain(text: str) -> str:
-    """Text that any encoding can write: lone surrogates as escapes."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

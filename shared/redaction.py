@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from shared.settings import FIELDS, Settings, is_secret
 
@@ -36,13 +36,15 @@ _hidden: list[str] = []  # longest first: one secret may be part of another
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """Take these texts out of everything that `redact` sees from now on."""
-    found = {secret for secret in secrets if len(secret) >= _SHORTEST_HIDDEN}
+    """Take these texts out of everything that `redact` sees from now on, also where they are quoted or escaped."""
+    forms = {plain(form) for secret in secrets for form in (secret, repr(secret)[1:-1], quote(plain(secret), safe=""))}
+    found = {form for form in forms if len(form) >= _SHORTEST_HIDDEN}
     _hidden[:] = sorted(found.union(_hidden), key=len, reverse=True)[:_MOST_HIDDEN]
 
 
 def redact(text: str) -> str:
-    """The text without hidden secrets and without what looks like one."""
+    """The text without hidden secrets and without what looks like one, fit for any encoding."""
+    text = plain(text)
     for secret in _hidden:
         if secret in text:
             text = text.replace(secret, GONE)
@@ -51,6 +53,11 @@ def redact(text: str) -> str:
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def plain(text: str) -> str:
+    """The text with lone surrogates as escapes: no encoding can write them."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def secrets_in(settings: Settings) -> Iterator[str]:
