@@ -1,0 +1,179 @@
+"""`coatcheck submit` and `coatcheck get`: the client from a shell. Results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from coatcheck_client import ENDPOINTS, ApiError, Coatcheck, FileSource, Job, JobFailed, endpoint_of
+
+from coatcheck.cli.connection import client_errors, server_options
+from coatcheck.cli.main import FAILED, OK
+from coatcheck.cli.options import as_json
+from coatcheck.cli.output import progress, result
+
+wait_option = click.option("--wait", is_flag=True, help="Wait for the end and write the result.")
+timeout_option = click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait; then exit code 3.")
+
+
+@click.command()
+@click.argument("request_type", metavar="TYPE")
+@click.argument("body")
+@click.option("--file", "files", multiple=True, metavar="NAME=@PATH", help="A file of the form; may be repeated.")
+@wait_option
+@timeout_option
+@click.option("--ttl", type=click.IntRange(min=1), help="Seconds to keep the result after the end.")
+@click.option("--deadline", type=click.IntRange(min=1), help="Seconds the whole job may take.")
+@click.option("--idempotency-key", help="The same key with the same request is the same job.  [default: a new one]")
+@server_options
+@as_json
+def submit(
+    *,
+    request_type: str,
+    body: str,
+    files: tuple[str, ...],
+    wait: bool,
+    timeout: float | None,
+    ttl: int | None,
+    deadline: int | None,
+    idempotency_key: str | None,
+    url: str | None,
+    key: str | None,
+    as_json: bool,
+) -> int:
+    """Submit a job of TYPE with BODY and write its ticket; with --wait, its result.
+
+    TYPE is a path or name, such as embeddings or chat/completions. BODY is JSON, @FILE or - for stdin; for a form
+    (audio/transcriptions, images/edits, images/variations) it holds the fields, and --file the files:
+
+        coatcheck submit embeddings '{"model": "local/minilm", "input": "the cat sat"}' --wait
+
+        coatcheck submit audio/transcriptions '{"model": "openai/whisper-1"}' --file file=@note.mp3 --wait
+    """
+    _timeout_needs_wait(timeout, wait)
+    with client_errors():
+        endpoint = endpoint_of(request_type)
+        content = read_body(body)
+        fields = parse_object(content)
+        with Coatcheck(url, key) as client:
+            job = client.submit(
+                endpoint.name, content if endpoint.body == "json" else fields, read_files(files),
+                ttl=ttl, deadline=deadline, idempotency_key=idempotency_key,
+            )  # fmt: skip
+            if not wait:
+                result(json_text(job.envelope) if as_json else job.ticket)
+                return OK
+            progress(f"{job.ticket} submitted, waiting")
+            return show(client.wait(job, timeout), as_json)
+
+
+@click.command()
+@click.argument("job", metavar="JOB")
+@click.option("--type", "request_type", metavar="TYPE", help="Type of a JOB given by its id alone, such as embeddings.")
+@wait_option
+@timeout_option
+@server_options
+@as_json
+def get(
+    *,
+    job: str,
+    request_type: str | None,
+    wait: bool,
+    timeout: float | None,
+    url: str | None,
+    key: str | None,
+    as_json: bool,
+) -> int:
+    """Write the result of JOB, or say on stderr how far it is.
+
+    JOB is the ticket that submit wrote, such as embeddings/019ac0de-..., or the job's path or URL. With an id alone and
+    no --type, each of the eleven endpoints is asked in turn.
+    """
+    _timeout_needs_wait(timeout, wait)
+    with client_errors(), Coatcheck(url, key) as client:
+        found = find(client, job, request_type)
+        return show(client.wait(found, timeout) if wait else found, as_json)
+
+
+def find(client: Coatcheck, job: str, request_type: str | None) -> Job:
+    """The job behind a ticket or an id. An id does not say which endpoint knows it, and only that one answers."""
+    if "/" in job and request_type is not None:
+        raise click.UsageError("--type is for an id alone: this JOB names its type")
+    if "/" in job:
+        return client.get(job)
+    if request_type is not None:
+        return client.get(f"{endpoint_of(request_type).name}/{job}")
+    for endpoint in ENDPOINTS:
+        try:
+            return client.get(f"{endpoint.name}/{job}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+    raise ApiError(404, f"no endpoint knows job {job}: unknown, expired, or made with another key")
+
+
+def show(job: Job, as_json: bool) -> int:
+    """Write the job and give the exit code."""
+    if as_json:
+        result(json_text(job.envelope))
+    elif job.status == "failed":
+        raise JobFailed(job)
+    elif job.ended:
+        result(json_text(job.result, indent=2))
+    else:
+        progress(f"{job.ticket} is {job.status}")
+    return FAILED if job.status == "failed" else OK
+
+
+def read_body(body: str) -> bytes:
+    """The bytes of `@FILE`, of stdin for `-`, or of the text itself."""
+    if body == "-":
+        return sys.stdin.buffer.read()
+    return _read(body[1:]) if body.startswith("@") else body.encode()
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """The JSON object in the body; `UsageError` says where it breaks."""
+    try:
+        value = json.loads(content)
+    except ValueError as error:
+        raise click.UsageError(f"BODY is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise click.UsageError(f"BODY must be a JSON object, not {type(value).__name__}")
+    return value
+
+
+def read_files(options: tuple[str, ...]) -> dict[str, FileSource] | None:
+    """`NAME=@PATH` options as files of a form; a name given again repeats its part."""
+    files: dict[str, list[FileSource]] = {}
+    for option in options:
+        name, _, path = option.partition("=@")
+        if not name or not path:
+            raise click.UsageError(f"--file must be NAME=@PATH, such as file=@note.mp3, not {option!r}")
+        files.setdefault(name, []).append((Path(path).name, _read(path)))
+    return dict(files) or None
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON for stdout; text that is not Unicode, such as half of a surrogate pair, is escaped instead of refused."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _timeout_needs_wait(timeout: float | None, wait: bool) -> None:
+    if timeout is not None and not wait:
+        raise click.UsageError("--timeout needs --wait")
