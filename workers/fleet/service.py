@@ -54,7 +54,7 @@ async def run_worker(settings: Settings, modalities: Sequence[str], stop: asynci
             listener = _listen(settings, modalities, fleet)
             loops = [fleet.claim_rung(), fleet.sweep(), pauses.keep_fresh(_PAUSE_REFRESH_SECONDS), beat(health)]
             await until_stopped(loops, stop)
-            await listener.close()
+            await listener.stop()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(settings.drain_seconds + _RECORD_GRACE_SECONDS):
                     await fleet.stop()
