@@ -50,6 +50,8 @@ BELLS_DROPPED = _counter(
 BELLS_UNACKED = _gauge("bells_unacked", "Bell records the broker has not confirmed yet: grows while Kafka is away.")
 
 # The fleet
+BELLS_HEARD = _counter("bells_heard", "Job ids that a worker heard from the broker, by modality.", "modality")
+BELLS_BAD = _counter("bells_bad", "Records on a bell topic that are no bells; they are skipped.", "modality")
 JOBS_CLAIMED = _counter(
     "jobs_claimed",
     "Jobs taken, by how they were found: rung is prompt, swept means a bell was lost.",

@@ -53,9 +53,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kafka_sasl_password: Annotated[str, Meta(description="SASL password.", extra={"secret": True})] = ""
     kafka_ssl_cafile: Annotated[str, Meta(description="CA bundle that signed the brokers' certificates.")] = ""
     kafka_topic_prefix: Annotated[str, Meta(min_length=1, description="Topics are <prefix>.<modality>.")] = "coatcheck"
-    kafka_group_prefix: Annotated[str, Meta(min_length=1, description="Consumer groups are <prefix>.<modality>.")] = (
-        "coatcheck"
-    )
+    kafka_group_prefix: Annotated[
+        str, Meta(min_length=1, description="The consumer group of all workers is <prefix>.workers.")
+    ] = "coatcheck"
     kafka_partitions: Annotated[Positive, Meta(description="Partitions of a topic that init creates.")] = 12
     kafka_replication_factor: Annotated[
         int, Meta(description="Replicas of a topic; -1 takes the broker's default.")
@@ -63,6 +63,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     kafka_retention_seconds: Annotated[
         Positive, Meta(description="How long a bell is kept; the sweep covers the rest.")
     ] = 3600
+    kafka_fetch_wait_seconds: Annotated[
+        float,
+        Meta(
+            ge=0.01,
+            le=5,
+            description="How long a fetch waits at the broker; lower it where a new bell does not end a fetch.",
+        ),
+    ] = 0.5
 
     # The edge
     host: Annotated[str, Meta(description="Address the API listens on.")] = "127.0.0.1"

@@ -1,0 +1,63 @@
+"""The library's network client with its two busy loops taken out, and a pulse that tells whether a group answers."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from kafka.future import Future
+from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
+from kafka.protocol.consumer import HeartbeatRequest
+
+SHORTEST_WAIT_MS = 50.0
+"""Least time to wait where the library would not wait at all. An event (a record, an ack, a connection) still ends the
+wait at once, so this bounds idle turns per second and adds nothing to the time a bell takes."""
+
+
+class CalmManager(KafkaConnectionManager):  # type: ignore[misc]  # the library carries no types
+    """Waits at least a little.
+
+    A consumer whose heartbeat is overdue (a frozen broker) asks for waits of 0 ms in a loop: half a core and more.
+    """
+
+    def __init__(self, net: NetworkSelector, **configs: Any) -> None:
+        super().__init__(net, **configs)
+        # The library does not hand this on from its clients' arguments: a mistyped topic would come into being.
+        self.cluster.config["allow_auto_create_topics"] = False
+        self.heartbeat_at = time.monotonic()
+
+    async def wait_for(self, future: Future, timeout_ms: float | None) -> Any:
+        """Await `future` for `timeout_ms`, at least SHORTEST_WAIT_MS. Raises KafkaTimeoutError."""
+        return await super().wait_for(future, None if timeout_ms is None else max(timeout_ms, SHORTEST_WAIT_MS))
+
+    def send(self, request: Any, node_id: Any = None, request_timeout_ms: float | None = None) -> Future:
+        """Send a request and note when a heartbeat is answered."""
+        future = super().send(request, node_id=node_id, request_timeout_ms=request_timeout_ms)
+        if isinstance(request, HeartbeatRequest):
+            future.add_callback(self._note_heartbeat)
+        return future
+
+    def _note_heartbeat(self, _response: Any) -> None:
+        self.heartbeat_at = time.monotonic()
+
+
+class CalmClient(KafkaNetClient):  # type: ignore[misc]  # the library carries no types
+    """Network client for a producer, a consumer or an admin client; pass it as their `kafka_client`."""
+
+    def __init__(self, **configs: Any) -> None:
+        net = NetworkSelector(**configs)
+        super().__init__(net=net, manager=CalmManager(net, **configs))
+
+    def silence(self) -> float:
+        """Seconds since a heartbeat was answered, or since this client was made."""
+        return time.monotonic() - float(self._manager.heartbeat_at)
+
+    def connection_delay(self, node_id: Any) -> float:
+        """Milliseconds until the producer shall look at a node that is not connected.
+
+        The library answers in seconds where its producer expects milliseconds, and 0 while a connection is being
+        made: the producer's thread spins for as long as a frozen broker accepts connections and says nothing.
+        """
+        return max(float(super().connection_delay(node_id)) * 1000, SHORTEST_WAIT_MS)
