@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from shared.job import JobView, PayloadRef, Status
+from shared.job import JobView, Status
 
 MEDIA_TYPE = "application/json"
 
@@ -39,9 +39,6 @@ def ended(view: JobView) -> tuple[bytes, bytes]:
     return _head(view.id, view.request_id, view.status, view.created_at) + tail.encode(), b"}"
 
 
-def body_size(body: bytes | PayloadRef) -> int:
-    """Bytes of a stored body, wherever it is."""
-    return body.size if isinstance(body, PayloadRef) else len(body)
 
 
 def retry_after(view: JobView, now: datetime) -> str:

@@ -11,7 +11,7 @@ _WORDS = {
     "str": "a string",
     "int": "an integer",
     "float": "a number",
-    "bool": "true or false",
+    "bool": "a boolean",
     "array": "a list",
     "object": "an object",
     "null": "null",
