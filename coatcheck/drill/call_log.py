@@ -33,6 +33,7 @@ class CallLog:
         self._running: Counter[str] = Counter()
         self._answered: set[str] = set()
         self._outcomes: Counter[str] = Counter()
+        self._by_marker: Counter[str] = Counter()
         self.calls = 0
         self.repeated = 0
         self.peak = 0
@@ -49,6 +50,8 @@ class CallLog:
         self.peak = max(self.peak, len(self._open))
         if marker:
             self._running[marker] += 1
+            if marker in self._by_marker or len(self._by_marker) < _MAX_MARKERS:
+                self._by_marker[marker] += 1
         return call
 
     def end(self, call: UpstreamCall, outcome: str) -> None:
@@ -76,6 +79,10 @@ class CallLog:
             "answered_markers": len(self._answered),
             "outcomes": dict(self._outcomes),
         }
+
+    def by_marker(self) -> dict[str, int]:
+        """How many calls each marker made."""
+        return dict(self._by_marker)
 
     def close(self) -> None:
         """Writes what is still open and closes the file."""

@@ -1,0 +1,84 @@
+"""The drill's plan is reproducible, and its verdict notices everything that must never happen."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coatcheck.drill.plan import SCENARIOS, make_plan
+from coatcheck.drill.verdict import Evidence, Ticket, Verdict, judge
+
+MEMBERS = {"worker": 3, "edge": 2, "keeper": 2, "broker": 1, "mongod": 1}
+
+
+@given(seed=st.integers(), faults=st.integers(1, 60), name=st.sampled_from(sorted(SCENARIOS)))
+def test_the_same_seed_gives_the_same_schedule_within_the_load(seed: int, faults: int, name: str) -> None:
+    plan = make_plan(SCENARIOS[name], seed=seed, seconds=60, faults=faults, members=MEMBERS)
+    assert plan == make_plan(SCENARIOS[name], seed=seed, seconds=60, faults=faults, members=MEMBERS)
+    assert [fault.at for fault in plan] == sorted(fault.at for fault in plan)
+    assert all(0 <= fault.at < 60 and fault.member < MEMBERS[fault.component] for fault in plan)
+
+
+@given(seed=st.integers())
+def test_a_mixed_drill_breaks_every_component(seed: int) -> None:
+    plan = make_plan(SCENARIOS["mixed"], seed=seed, seconds=60, faults=10, members=MEMBERS)
+    assert {fault.component for fault in plan} == set(MEMBERS)
+
+
+def verdict(**changes: object) -> Verdict:
+    """The verdict over one job that went well, with one piece of evidence changed."""
+    ticket = Ticket("key", ids=["a"], seen=[("pending", ""), ("completed", "d1"), ("completed", "d1")])
+    evidence: dict[str, object] = {
+        "tickets": [ticket],
+        "final": {"a": ("completed", "d1")},
+        "stored": {"a": "completed"},
+        "endings": {"a": 1},
+        "calls": {"a": 1},
+    }
+    return judge(Evidence(**{**evidence, **changes}))  # type: ignore[arg-type]
+
+
+def test_a_job_that_ended_once_with_one_answer_passes() -> None:
+    assert verdict().passed
+    assert (verdict().accepted, verdict().ended, verdict().repeated_calls) == (1, 1, 0)
+
+
+def test_an_accepted_job_that_is_not_stored_is_lost() -> None:
+    found = verdict(stored={})
+    assert (found.lost, found.passed) == (1, False)
+
+
+@pytest.mark.parametrize("status", ["pending", "processing"])
+def test_a_job_that_does_not_end_is_stuck(status: str) -> None:
+    found = verdict(stored={"a": status}, final={"a": (status, "")}, tickets=[Ticket("key", ids=["a"])])
+    assert (found.stuck, found.passed) == (1, False)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        [("completed", "d1"), ("completed", "d2")],
+        [("completed", "d1"), ("processing", "")],
+        [("completed", "d1"), ("missing", "")],
+        [("failed", "d1")],
+    ],
+)
+def test_an_answer_that_changes_after_the_end_is_a_change(seen: list[tuple[str, str]]) -> None:
+    found = verdict(tickets=[Ticket("key", ids=["a"], seen=seen)])
+    assert (found.changed, found.passed) == (1, False)
+
+
+def test_a_job_that_ended_twice_is_a_change_even_if_nobody_saw_it() -> None:
+    assert verdict(endings={"a": 2}).changed == 1
+
+
+def test_a_key_that_made_two_jobs_is_doubled() -> None:
+    ticket = Ticket("key", ids=["a", "b"])
+    found = verdict(tickets=[ticket], stored={"a": "completed", "b": "completed"}, final={}, endings={"a": 1, "b": 1})
+    assert (found.doubled, found.passed) == (1, False)
+
+
+def test_repeated_provider_calls_are_counted_and_allowed() -> None:
+    found = verdict(calls={"a": 3})
+    assert (found.repeated_calls, found.passed) == (2, True)
