@@ -34,14 +34,14 @@ run: ## Run the product with everything it needs; MODELS=speech,transcription,oc
 
 test: ## All tests against real servers; TEST_KAFKA=apache takes Apache Kafka (Java, Maven); TIERS= takes some folders
 	@$(ENVIRONMENT) test
-	$(BIN)/pytest $(TIERS)
+	$(BIN)/python -m pytest $(TIERS)
 
 check: ## Format, lint, types, unit tests, contracts on fakes: within a minute
 	@$(ENVIRONMENT) test
 	$(BIN)/ruff format --check --quiet $(SOURCES)
 	$(BIN)/ruff check --quiet $(SOURCES)
 	$(BIN)/mypy
-	$(BIN)/pytest -q $(FAST_TIERS)
+	$(BIN)/python -m pytest -q -p tests.support.fakes_only $(FAST_TIERS)
 
 format: ## Format the code and fix what the linter can fix
 	@$(ENVIRONMENT) test

@@ -12,7 +12,8 @@ from coatcheck.dev.ports import LOOPBACK, free_ports, is_free
 from shared.errors import StoreUnavailable
 from shared.mongo.replica_set import SET_NAME, initiate_single_node, mongod_answers, wait_primary
 
-READY_SECONDS = 60.0
+PORTS = range(27018, 27118)
+READY_SECONDS = 90.0
 """Long enough for the recovery after a kill -9 on a slow disk."""
 
 
@@ -45,12 +46,15 @@ def mongod_command(binary: Path, data: Path, port: int, *, parameters: Sequence[
 
 
 def remembered_port(data: Path) -> int:
-    """The port of the last run if it is free, else another one: clients outlive a restart of the stack."""
+    """The port of the last run if it is free, else another one.
+
+    It stays the same because it is written in the replica set's own configuration, and lies where no system picks ports
+    for outgoing connections.
+    """
     note = data / "port"
     last = note.read_text() if note.is_file() else ""
-    if last.isdecimal() and is_free(LOOPBACK, int(last)):
-        return int(last)
-    (port,) = free_ports(1)
+    candidates = [*([int(last)] if last.isdecimal() else []), *PORTS, *free_ports(1)]
+    port = next(port for port in candidates if is_free(LOOPBACK, port))
     note.write_text(str(port))
     return port
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TextIO
 
 from coatcheck.dev.tether import is_alive
 
@@ -30,13 +31,17 @@ async def sole_run(data: Path, url: str) -> AsyncIterator[int]:
 
     The lock is theirs too: after a kill -9 of this process it ends with the last child. Raises AlreadyRunning.
     """
-    data.mkdir(parents=True, exist_ok=True)
-    with (data / "lock").open("a+") as file:
+    with _lock_file(data) as file:
         await _acquire(file.fileno(), data)
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "url": url}))
         file.flush()
         yield file.fileno()
+
+
+def _lock_file(data: Path) -> TextIO:
+    data.mkdir(parents=True, exist_ok=True)
+    return (data / "lock").open("a+")
 
 
 async def _acquire(descriptor: int, data: Path) -> None:

@@ -55,7 +55,10 @@ def main(arguments: list[str]) -> None:
         leave_a_watch(parent)
     if os.getppid() != parent:  # it went before the tie was made
         sys.exit(1)
-    os.execvp(command[0], command)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        sys.exit(f"cannot run {command[0]}: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,11 @@ from shared.errors import StoreUnavailable
 
 SET_NAME = "coatcheck"
 _CALL_MILLISECONDS = 2000
+_CHANGE_MILLISECONDS = 60_000
+"""For initiating, which syncs files, and for a new address: the old one is asked first, for 30 s if it is silent."""
+
 _NOT_YET_INITIALIZED = 94
+_ALREADY_INITIALIZED = 23
 _POLL_SECONDS = 0.03
 
 
@@ -38,10 +42,9 @@ def initiate_single_node(uri: str) -> None:
     ((host, port),) = parse_uri(uri)["nodelist"]
     address = f"{host}:{port}"
     with _refusals_explained(), closing(_direct(address)) as client:
-        config = _config(client)
-        if config is None:
-            client.admin.command("replSetInitiate", _new_config([address]))
-        elif [member["host"] for member in config["members"]] != [address]:
+        # A mongod that has only just started may not have read yet that it belongs to a set.
+        config = _config(client) or _initiated(client, address) or _config(client)
+        if config is not None and [member["host"] for member in config["members"]] != [address]:
             config["members"][0]["host"] = address
             config["version"] += 1
             client.admin.command("replSetReconfig", config, force=True)
@@ -82,7 +85,7 @@ def _direct(address: str) -> MongoClient[dict[str, Any]]:
         directConnection=True,
         serverSelectionTimeoutMS=_CALL_MILLISECONDS,
         connectTimeoutMS=_CALL_MILLISECONDS,
-        socketTimeoutMS=10 * _CALL_MILLISECONDS,  # initiating writes and syncs files, slow on a loaded machine
+        socketTimeoutMS=_CHANGE_MILLISECONDS,
     )
 
 
@@ -99,6 +102,17 @@ def _config(client: MongoClient[dict[str, Any]]) -> dict[str, Any] | None:
             return None
         raise
     return config
+
+
+def _initiated(client: MongoClient[dict[str, Any]], address: str) -> dict[str, Any] | None:
+    """Make a set of one; its configuration, or None if there was a set already."""
+    try:
+        client.admin.command("replSetInitiate", _new_config([address]))
+    except OperationFailure as error:
+        if error.code == _ALREADY_INITIALIZED:
+            return None
+        raise
+    return _new_config([address])
 
 
 def _is_primary(address: str) -> bool:
