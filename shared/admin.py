@@ -22,6 +22,8 @@ MAX_CONNECTIONS = 8
 """More drop the oldest one: a scraper that hangs must not keep the others out."""
 CONNECTION_SECONDS = 10.0
 """A whole exchange may take this long."""
+TICK_SECONDS = 1.0
+"""How often overlong exchanges are looked for."""
 _READ_SECONDS = 5.0
 _PATHS = ("/metrics", "/livez", "/readyz")
 
@@ -57,7 +59,7 @@ class AdminServer:
         self.port: int = self._server.server_address[1]
         # A forked worker must not keep the port open when the master that answers on it is gone.
         os.register_at_fork(after_in_child=self._server.socket.close)
-        threading.Thread(target=self._server.serve_forever, args=(1.0,), name="admin", daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(TICK_SECONDS,), name="admin", daemon=True).start()
         log.info("metrics and health of the %s on http://%s:%d", component, host, self.port)
 
     def close(self) -> None:
