@@ -21,6 +21,9 @@ class Connection(Protocol):
     def close(self) -> None:
         """Close as soon as what was written is sent."""
 
+    def abort(self) -> None:
+        """End at once."""
+
 
 class Connections:
     """The register of one process.
@@ -39,6 +42,7 @@ class Connections:
         self.heads: dict[Connection, float] = {}
         self.idle: dict[Connection, float] = {}
         self.unsent: dict[Connection, tuple[int, float]] = {}
+        self.pipelined = 0
         self._timer: TimerHandle | None = None
 
     def opened(self, connection: Connection, open_now: int, loop: asyncio.AbstractEventLoop) -> bool:
@@ -47,7 +51,7 @@ class Connections:
             self._tick(loop)
         if open_now > self.limits.max_connections and not self._drop_oldest():
             self.on_refuse("connection_cap")
-            connection.transport.abort()
+            connection.abort()
             return False
         self.heads[connection] = self.now
         return True
@@ -69,7 +73,7 @@ class Connections:
             for connection in waiting:
                 del waiting[connection]
                 self.on_refuse("connection_cap")
-                connection.transport.abort()
+                connection.abort()
                 return True
         return False
 
@@ -91,7 +95,7 @@ class Connections:
             self.unsent[connection] = (left, now)
             if left and size - left < least:
                 self.on_refuse("slow_reader")
-                connection.transport.abort()
+                connection.abort()
 
 
 def _older(waiting: dict[Connection, float], moment: float) -> list[Connection]:

@@ -36,6 +36,8 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds on connections, whatever they send."""
 
     max_connections: int = 10_000
+    max_pipelined: int = 10_000
+    """Requests that wait behind another one of their connection, of all connections together."""
     head_timeout: float = 8.0
     keepalive: float = 75.0
     """How long a connection may idle between requests; longer than the idle time-out of a load balancer in front."""

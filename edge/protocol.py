@@ -13,11 +13,16 @@ from __future__ import annotations
 import asyncio
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from edge.connections import Connections
 from edge.refusal import DoorRefusal, raw_answer
 from edge.request_id import new_request_id
+
+
+class _PipelineFull(Exception):
+    """Too many requests wait behind others; raised through the parser."""
 
 
 class HardenedProtocol(HttpToolsProtocol):
@@ -28,6 +33,8 @@ class HardenedProtocol(HttpToolsProtocol):
     """A request's head is expected or half here."""
     raw_bytes = 0
     body_bytes = 0
+    served: RequestResponseCycle | None = None
+    """The request that the application works on, or worked on last; `cycle` may be a later one in the pipeline."""
     deaf = False
     """What still comes is thrown away: it cannot be a request any more."""
 
@@ -40,6 +47,20 @@ class HardenedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.register.closed(self)
+        self.register.pipelined -= len(self.pipeline)
+        self.pipeline.clear()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        """Tell the request being served that its client is gone: uvicorn tells only the newest of several."""
+        if self.served is not None and not self.served.response_complete:
+            self.served.disconnected = True
+            self.served.message_event.set()
+
+    def abort(self) -> None:
+        """End at once, whatever was written."""
+        self._disconnect()
+        self.transport.abort()
 
     def close(self) -> None:
         """Close as soon as what was written is sent, and not later than a slow reader may take."""
@@ -100,9 +121,13 @@ class HardenedProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        register = self.register
+        if self._serving():
+            if register.pipelined >= register.limits.max_pipelined:
+                raise _PipelineFull
+            register.pipelined += 1
         super().on_headers_complete()
         self.head_open = False
-        register = self.register
         register.heads.pop(self, None)
         if register.stopping:
             self.cycle.keep_alive = False
@@ -110,6 +135,10 @@ class HardenedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
         super().on_body(body)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self.served = cycle
+        super()._start_asgi_task(cycle, app)
 
     # Bytes out
     def on_response_complete(self) -> None:
@@ -120,6 +149,7 @@ class HardenedProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
+            self.register.pipelined -= 1
             self._start_asgi_task(*self.pipeline.pop())
         elif not self.head_open:
             self.register.idle[self] = self.register.now
@@ -146,17 +176,25 @@ class HardenedProtocol(HttpToolsProtocol):
 
     def _refuse(self, refusal: DoorRefusal) -> None:
         self.deaf = True
-        self.register.closed(self)
+        self.register.heads.pop(self, None)
         self.register.on_refuse(refusal.reason)
         if not self._serving():
             self._answer(refusal)
         elif self.head_open or not self.cycle.more_body:
             self.cycle.keep_alive = False  # what was asked before is complete and is still answered
         elif self.pipeline:
-            self.transport.abort()
+            self.pipeline.popleft()  # the broken one; those before it are complete
+            self.register.pipelined -= 1
+            self._newest_complete().keep_alive = False
         else:
             # The guard has not seen the head yet: let it speak first, it knows better what is wrong.
             self.loop.call_soon(self._break_body, refusal)
+
+    def _newest_complete(self) -> RequestResponseCycle:
+        if self.pipeline:
+            return self.pipeline[0][0]
+        assert self.served is not None
+        return self.served
 
     def _break_body(self, refusal: DoorRefusal) -> None:
         if self.transport.is_closing():
@@ -165,8 +203,7 @@ class HardenedProtocol(HttpToolsProtocol):
             self._linger()
         else:
             self._answer(refusal)
-        self.cycle.disconnected = True
-        self.cycle.message_event.set()
+        self._disconnect()
 
     def _answer(self, refusal: DoorRefusal) -> None:
         self.transport.write(raw_answer(refusal, new_request_id()))
@@ -180,7 +217,7 @@ class HardenedProtocol(HttpToolsProtocol):
 
     def _end(self) -> None:
         if not self.transport.is_closing():
-            self.transport.abort()
+            self.abort()
 
 
 def protocol_class(register: Connections) -> type[HardenedProtocol]:
@@ -189,6 +226,8 @@ def protocol_class(register: Connections) -> type[HardenedProtocol]:
 
 
 def _unparsable(error: Exception) -> DoorRefusal:
+    if isinstance(error.__context__, _PipelineFull):
+        return DoorRefusal(503, "pipeline_full", "too many pipelined requests; wait for answers before sending more")
     cause = "bad request target" if isinstance(error, httptools.HttpParserCallbackError) else error
     message = f"request: expected HTTP/1.1, got bytes that cannot be read ({cause}); send plain HTTP/1.1 to this port"
     return DoorRefusal(400, "unparsable", message)

@@ -98,6 +98,7 @@ class _Server(Server):
                 await super().startup(sockets)
         except TimeoutError:
             logger.error("the application did not start within %g s: giving up", self._startup_timeout)
+            self.lifespan.startup_failed = True  # or uvicorn would log its cancellation as a crash
             sys.exit(STARTUP_FAILURE)
         gc.collect()
         gc.freeze()

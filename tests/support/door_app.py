@@ -1,7 +1,7 @@
 """A small application behind the real door: makes one "job" out of every body and writes it down as a line.
 
-Run as a program it serves itself: `python tests/support/door_app.py PORT JOURNAL [KEY=VALUE ...]`. The journal gets one
-line per event: `job <bytes> <checksum>`, `refused <reason>`, `started`, `stopped`, `exited <pid>`.
+Run as a program it serves itself: `python -m tests.support.door_app PORT JOURNAL [KEY=VALUE ...]`. The journal gets one
+line per event: `body <bytes>`, `job <bytes> <checksum>`, `refused <reason>`, `started`, `stopped`, `exited <pid>`.
 """
 
 from __future__ import annotations
@@ -44,14 +44,15 @@ class Jobs:
 
     async def on_post(self, req: Any, resp: Any) -> None:
         body = await req.stream.read()
+        self._journal.write(f"body {len(body)}")
         if "wait" in req.params:
             await asyncio.sleep(float(req.params["wait"]))
         self._journal.write(f"job {len(body)} {zlib.crc32(body)}")
         resp.status = 202
-        resp.media = {"n": len(body), "pid": os.getpid(), "id": req.scope["state"]["request_id"]}
+        resp.media = {"n": len(body), "pid": os.getpid(), "headers": sorted(req.headers)}
 
     async def on_get(self, req: Any, resp: Any) -> None:
-        resp.media = {"path": req.path, "headers": sorted(req.headers), "pid": os.getpid()}
+        resp.media = {"id": req.scope["state"]["request_id"], "pid": os.getpid()}
 
 
 class Unlocked:
