@@ -38,6 +38,7 @@ SECTIONS = {
         "job": Entry("coatcheck.cli.jobs:job", "Show the whole history of a job"),
         "dead": Entry("coatcheck.cli.jobs:dead", "List failed jobs, or submit them once more"),
         "top": Entry("coatcheck.cli.top:top", "Watch what waits and what runs"),
+        "drill": Entry("coatcheck.cli.drill:drill", "Try to lose a job: kill everything and count"),
         "doctor": Entry("coatcheck.cli.doctor:doctor", "Find out what is wrong, and what to do about it"),
         "version": Entry("coatcheck.cli.version:version", "Show the version"),
     },
