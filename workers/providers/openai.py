@@ -52,17 +52,17 @@ class OpenAIProvider:
     def _answer(self, call: Call, reply: Reply) -> Answer:
         if reply.status not in (200, 201):
             raise errors.from_answer(reply.status, reply.body, reply.headers, self._secrets)
-        body, media_type = reply.body, reply.headers.get("content-type", "application/octet-stream")
-        if call.request_type == "rerank":
-            body = self._uniform_rerank(body, call)
+        media_type = reply.headers.get("content-type", "application/octet-stream")
+        body = self._uniform_rerank(call, reply, media_type) if call.request_type == "rerank" else reply.body
         answers.require_answer(call.request_type, media_type, body, self._secrets)
         return Answer(body, media_type, _request_id(reply.headers))
 
-    def _uniform_rerank(self, body: bytes, call: Call) -> bytes:
+    def _uniform_rerank(self, call: Call, reply: Reply, media_type: str) -> bytes:
         try:
-            return rerank.uniform(body, call.content.data)
-        except (ValueError, RecursionError):
-            return body  # no rerank answer; what it is instead is found out next
+            return rerank.uniform(reply.body, call.content.data)
+        except (ValueError, RecursionError) as error:
+            answers.require_answer("rerank", media_type, reply.body, self._secrets)  # it may be an error in words
+            raise errors.bad_answer(f"not the JSON of rerank: {error}") from None
 
 
 def _url(config: ProviderConfig, request_type: str) -> str:
