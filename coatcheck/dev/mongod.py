@@ -53,8 +53,8 @@ def remembered_port(data: Path) -> int:
     """
     note = data / "port"
     last = note.read_text() if note.is_file() else ""
-    candidates = [*([int(last)] if last.isdecimal() else []), *PORTS, *free_ports(1)]
-    port = next(port for port in candidates if is_free(LOOPBACK, port))
+    used_before: tuple[int, ...] = (int(last),) if last.isdecimal() else ()
+    port = next(port for port in (*used_before, *PORTS, *free_ports(1)) if is_free(LOOPBACK, port))
     note.write_text(str(port))
     return port
 

@@ -100,8 +100,10 @@ class Stack:
         work = [asyncio.create_task(self._bring_up()), asyncio.create_task(self._supervisor.watch())]
         try:
             pending = {stop_asked, *work}
-            while not stop_asked.done():
+            while True:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                if stop_asked in done:  # what dies from here on was told to
+                    return
                 for task in done:
                     task.result()
         finally:
