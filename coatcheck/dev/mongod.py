@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from coatcheck.dev.child import Child, ChildFailed, ProgramMissing
@@ -53,8 +54,8 @@ def remembered_port(data: Path) -> int:
     """
     note = data / "port"
     last = note.read_text() if note.is_file() else ""
-    used_before: tuple[int, ...] = (int(last),) if last.isdecimal() else ()
-    port = next(port for port in (*used_before, *PORTS, *free_ports(1)) if is_free(LOOPBACK, port))
+    used_before = [int(last)] if last.isdecimal() else []
+    port = next(port for port in chain(used_before, PORTS, free_ports(1)) if is_free(LOOPBACK, port))
     note.write_text(str(port))
     return port
 
