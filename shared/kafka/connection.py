@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 from shared.errors import SettingsError
@@ -36,6 +37,8 @@ def connection_arguments(settings: Settings) -> ConnectionArguments:
         kafka_client=CalmClient,
     )
     if settings.kafka_security_protocol in ("SSL", "SASL_SSL") and settings.kafka_ssl_cafile:
+        if not Path(settings.kafka_ssl_cafile).is_file():
+            raise SettingsError(f"kafka_ssl_cafile: there is no file {settings.kafka_ssl_cafile}")
         arguments["ssl_cafile"] = settings.kafka_ssl_cafile
     if settings.kafka_security_protocol.startswith("SASL"):
         arguments["sasl_mechanism"] = settings.kafka_sasl_mechanism

@@ -39,6 +39,7 @@ COMMIT_SECONDS = 2.0
 SILENCE_SECONDS = 10.0
 REBUILD_SECONDS = 30.0
 """A consumer whose heartbeats got no answer for so long is replaced: whatever it is stuck in ends here."""
+_ERROR_WAIT_SECONDS = 5.0
 _CLOSE_MS = 500
 _REQUEST_MS = 12_000
 _MAX_RECORDS = 64
@@ -79,6 +80,7 @@ class BellListener:
         self._offsets: dict[TopicPartition, OffsetAndMetadata] = {}
         self._commit_due = 0.0
         self._partitions = 0
+        self._failures = 0
         self._alone_since: float | None = None
         self._alarmed = False
 
@@ -89,6 +91,8 @@ class BellListener:
 
     def set_paused(self, paused: bool) -> None:
         """Stop calling `on_ids` at once, or go on with what is held and what comes. Membership is kept."""
+        if paused == self._paused:
+            return
         with self._lock:
             self._paused = paused
             hand = bool(self._held) and not paused and not self._handing
@@ -181,7 +185,8 @@ class BellListener:
         _align_pause(consumer, full)
         try:
             batches = consumer.poll(timeout_ms=0 if full else POLL_MS)
-        except KafkaError as error:
+            self._failures = 0
+        except Exception as error:  # for a record that it cannot read the library raises whatever it tripped over
             self._recover(consumer, error)
             batches = {}
         self._partitions = len(consumer.assignment())
@@ -193,13 +198,14 @@ class BellListener:
             self._stirred.wait(FULL_WAIT_SECONDS)
             self._stirred.clear()
 
-    def _recover(self, consumer: KafkaConsumer, error: KafkaError) -> None:
-        """Wait a little after an error; step over what cannot be read, since the sweep finds what rang there."""
-        if not error.retriable:
-            log.warning("bells: cannot read (%s: %s), going on behind the newest record", type(error).__name__, error)
+    def _recover(self, consumer: KafkaConsumer, error: Exception) -> None:
+        """Wait after an error, and step over what cannot be read: the sweep finds what was rung there."""
+        if not (isinstance(error, KafkaError) and error.retriable):
+            log.warning("bells: cannot read (%s), going on behind the newest record", type(error).__name__)
             if consumer.assignment():
                 consumer.seek_to_end()
-        self._stirred.wait(FULL_WAIT_SECONDS)
+        self._failures += 1
+        self._stirred.wait(min(FULL_WAIT_SECONDS * 2**self._failures, _ERROR_WAIT_SECONDS))
         self._stirred.clear()
 
     def _keep(self, partition: TopicPartition, records: Sequence[Any]) -> None:

@@ -28,11 +28,11 @@ MAX_UNACKED = 512
 """Records under way. Beyond it bells are dropped: the broker is away and the sweep is faster than the backlog."""
 DELIVERY_SECONDS = 3.0
 """A bell older than this is worth nothing: the sweep has found the job."""
+REBUILD_SECONDS = 30.0
 _REQUEST_SECONDS = 2.5
 _GATHER_SECONDS = 0.005
 """Longest time that new calls gather behind a record without an ack, so that one slow partition delays no other."""
 _METADATA_SECONDS = 1.0
-_REBUILD_SECONDS = 5.0
 _ALARM_SECONDS = 30.0
 
 
@@ -56,6 +56,7 @@ class Ringer:
         self._all_acked = threading.Event()
         self._trouble_since: float | None = None
         self._alarm_due = 0.0
+        self._built_at = 0.0
 
     def start(self) -> None:
         """Begin to connect, in the background."""
@@ -89,23 +90,30 @@ class Ringer:
     # The ringer's thread
 
     def _run(self) -> None:
-        producer: KafkaProducer | None = self._build()
-        built_at = time.monotonic()
-        while True:
+        producer = self._build()
+        last = False
+        while not last:
             waiting, last = self._take()
-            if producer is None and waiting and time.monotonic() - built_at > _REBUILD_SECONDS:
-                producer, built_at = self._build(), time.monotonic()
+            if waiting and self._replacement_due():
+                _close(producer)
+                producer = self._build()
             for modality, ids in waiting.items():
                 for start in range(0, len(ids), MAX_IDS):
                     self._send(producer, modality, ids[start : start + MAX_IDS])
-            if last:
-                break
-            self._all_acked.wait(_GATHER_SECONDS)
-        if producer is not None:
-            _close(producer)
+            if not last:
+                self._all_acked.wait(_GATHER_SECONDS)
+        _close(producer)
+
+    def _replacement_due(self) -> bool:
+        """Whether nothing has worked for long: the library neither asks the bootstrap servers again when all brokers
+        have moved, nor tries a password again that was refused once."""
+        if self._trouble_since is None:
+            return False
+        return time.monotonic() - max(self._trouble_since, self._built_at) > REBUILD_SECONDS
 
     def _build(self) -> KafkaProducer | None:
         """Make the producer and give it a moment to learn the topics; a broker that is away is waited for later."""
+        self._built_at = time.monotonic()
         try:
             producer = KafkaProducer(
                 **self._arguments,
@@ -121,7 +129,7 @@ class Ringer:
         except Exception as error:
             self._trouble(error)
             return None
-        deadline = time.monotonic() + _METADATA_SECONDS
+        deadline = self._built_at + _METADATA_SECONDS
         unknown = set(self._topics.values())
         while unknown and time.monotonic() < deadline and not self._closing:
             unknown = {topic for topic in unknown if not _knows(producer, topic)}
@@ -201,8 +209,10 @@ def _knows(producer: KafkaProducer, topic: str) -> bool:
         return False
 
 
-def _close(producer: KafkaProducer) -> None:
+def _close(producer: KafkaProducer | None) -> None:
     """Close once every record is acked or has expired; earlier the library would leave its thread running."""
+    if producer is None:
+        return
     try:
         producer.close(timeout=DELIVERY_SECONDS + 1)
     except KafkaError as error:
