@@ -34,7 +34,8 @@ class Arrivals:
         could otherwise lock everybody out.
         """
         self.bytes += size
-        self.require_room(0)
+        if self.bytes > self.limits.max_bytes:
+            self.require_room(0)
 
     def expect(self, body: Body) -> None:
         """Hold a body to its deadline. One timer serves all of them: a timer each would cost more than the checks."""
@@ -94,25 +95,26 @@ class Body:
                 return {"type": "http.request", "body": b"", "more_body": True}
             self._asked = True
             self._arrivals.expect(self)
-        try:
-            return self._counted(await self._next())
-        except DoorRefusal as refusal:
-            self.refusal = refusal
-            self._arrivals.ended(self)
-            raise
-
-    async def _next(self) -> Message:
         self._waiter = task = asyncio.current_task()
         try:
-            return await self._receive()
+            event = await self._receive()
+            self._count(event)
+            return event
         except asyncio.CancelledError:
             if not self._late or task is None or task.uncancel() > 0:
                 raise
-            raise self._too_slow() from None
+            raise self._refused(self._too_slow()) from None
+        except DoorRefusal as refusal:
+            raise self._refused(refusal) from None
         finally:
             self._waiter = None
 
-    def _counted(self, event: Message) -> Message:
+    def _refused(self, refusal: DoorRefusal) -> DoorRefusal:
+        self.refusal = refusal
+        self._arrivals.ended(self)
+        return refusal
+
+    def _count(self, event: Message) -> None:
         if event["type"] == "http.disconnect":
             raise self._cut()
         size = len(event.get("body", b""))
@@ -126,7 +128,6 @@ class Body:
                 raise self._cut()
             self.complete = True
             self._arrivals.ended(self)
-        return event
 
     def stop_if_late(self, now: float) -> None:
         """Interrupt the wait for the client once the deadline has passed. Time the application takes is not its."""
