@@ -1,0 +1,30 @@
+"""The scripted upstream as a process: it serves, counts, writes its log and stops when told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from tests.support.upstream import call_of, upstream_process
+from workers.providers.openai import OpenAIProvider
+
+
+async def test_every_call_is_in_the_log_and_in_the_counters(tmp_path: Path) -> None:
+    log = tmp_path / "calls.jsonl"
+    async with upstream_process(log) as upstream:
+        provider = OpenAIProvider(upstream.config(trace_calls=True))
+        calls = [call_of("embedding", "latency=20", call_id=f"job-{number}/1/0") for number in range(50)]
+        await asyncio.gather(*(provider.call(call) for call in calls))
+        await provider.call(call_of("embedding", call_id="job-7/2/0"))
+        await provider.close()
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{upstream.port}/counters") as got:
+            counters = await got.json()
+    assert (counters["calls"], counters["open"], counters["repeated"]) == (51, 0, 1)
+    assert counters["outcomes"] == {"200": 51}
+    assert counters["peak"] >= 10
+    lines = [msgspec.json.decode(line) for line in log.read_bytes().splitlines()]
+    assert sorted(line["call"] for line in lines) == sorted([*(call.call_id for call in calls), "job-7/2/0"])
+    assert [line["call"] for line in lines if line["repeated"]] == ["job-7/2/0"]

@@ -1,0 +1,61 @@
+"""Which kind of provider a configuration makes, and that all of them are closed."""
+
+from __future__ import annotations
+
+import pytest
+
+from shared.errors import SettingsError
+from shared.providers import configured
+from shared.redaction import redact
+from shared.settings import load_settings
+from workers.providers import registry
+from workers.providers.base import Answer, Call, Provider
+from workers.providers.local.provider import LocalProvider
+from workers.providers.openai import OpenAIProvider
+from workers.providers.scripted import ScriptedProvider
+
+
+async def test_each_kind_of_configuration_makes_its_provider() -> None:
+    configs = configured({"scripted": {}, "mine": {"base_url": "http://mine"}}, {}, ["minilm"])
+    providers = registry.build(configs, max_body_bytes=1000)
+    assert {name: type(provider) for name, provider in providers.items()} == {
+        "scripted": ScriptedProvider,
+        "mine": OpenAIProvider,
+        "local": LocalProvider,
+    }
+    await registry.close_all(providers)
+
+
+async def test_a_worker_opens_what_its_environment_enables_and_hides_the_keys() -> None:
+    key = "key-of-a-worker-0123"
+    async with registry.open_providers(load_settings({}, environ={}), {"GROQ_API_KEY": key}) as providers:
+        assert list(providers) == ["groq"]
+    assert key not in redact(f"a line with {key} in it")
+
+
+async def test_a_misconfigured_provider_stops_the_worker_at_its_start() -> None:
+    with pytest.raises(SettingsError, match="OPENAI_BASE_URL"):
+        async with registry.open_providers(load_settings({}, environ={}), {"OPENAI_BASE_URL": "nonsense"}):
+            raise AssertionError("it opened")
+
+
+class Closing:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.closed = False
+
+    async def call(self, call: Call) -> Answer:
+        raise NotImplementedError
+
+    async def close(self) -> None:
+        self.closed = True
+        if self.error is not None:
+            raise self.error
+
+
+async def test_one_that_fails_to_close_does_not_keep_the_others_open(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = Closing(OSError("stuck")), Closing()
+    providers: dict[str, Provider] = {"first": first, "second": second}
+    await registry.close_all(providers)
+    assert first.closed and second.closed
+    assert "provider first did not close: stuck" in caplog.text
