@@ -87,7 +87,13 @@ class Api:
 
     async def end(self, job_id: str, body: bytes = RESULT, *, status_code: int = 200, result_ttl: int = 3600) -> None:
         """Let a worker claim the job and end it: completed with 200, failed with anything else."""
-        lease = (await self.claim(job_id)).lease
+        held = await self.claim(job_id)
+        await self.finish(job_id, held.lease, body, status_code=status_code, result_ttl=result_ttl)
+
+    async def finish(
+        self, job_id: str, lease: UUID, body: bytes, *, status_code: int = 200, result_ttl: int = 3600
+    ) -> None:
+        """Let the worker that holds the job end it."""
         status = Status.COMPLETED if status_code == 200 else Status.FAILED
         finish = Finish(UUID(job_id), lease, status, status_code, body, result_ttl)
         assert await self.store.record([finish]) == [True]
