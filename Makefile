@@ -11,11 +11,10 @@ PORT ?= 8080
 ADMIN_PORT ?= 9090
 DATA ?= .coatcheck
 MODELS ?=
-export MONGODB_URI KAFKA MODELS
+export MONGODB_URI KAFKA MODELS TEST_KAFKA
 
 CODE := coatcheck edge shared workers client tests bench examples
 SOURCES = $(wildcard $(CODE))
-FAST_TIERS = $(wildcard tests/unit tests/contract)
 TIERS ?= $(wildcard tests/unit tests/contract tests/integration tests/system)
 
 # No index address gets into the files. All of them come from one resolution, so that any can be installed together.
@@ -23,7 +22,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --custom-compile-command "make lock" --excludes requirements/never.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lock drill bench
+.PHONY: help run test check style types quick-tests client-tests format lock drill bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,16 +31,28 @@ run: ## Run the product with everything it needs; MODELS=speech,transcription,oc
 	@$(ENVIRONMENT) run --models "$(MODELS)"
 	@exec $(BIN)/coatcheck dev --port $(PORT) --admin-port $(ADMIN_PORT) --data $(DATA)
 
-test: ## All tests against real servers; TEST_KAFKA=apache takes Apache Kafka (Java, Maven); TIERS= takes some folders
-	@$(ENVIRONMENT) test
+test: ## All tests on real servers; TEST_KAFKA=apache takes Apache Kafka (Java, Maven), TIERS= only some folders
+	@$(ENVIRONMENT) test --models all
 	$(BIN)/python -m pytest $(TIERS)
+	cd client && ../$(BIN)/python -m pytest -q
 
 check: ## Format, lint, types, unit tests, contracts on fakes: within a minute
 	@$(ENVIRONMENT) test
+	@$(MAKE) --no-print-directory -j 2 quick-tests style types client-tests
+
+style:
 	$(BIN)/ruff format --check --quiet $(SOURCES)
 	$(BIN)/ruff check --quiet $(SOURCES)
+
+types:
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -p tests.support.fakes_only $(FAST_TIERS)
+	cd client && ../$(BIN)/mypy
+
+quick-tests:
+	$(BIN)/python -m pytest -q -p tests.support.fakes_only $(wildcard tests/unit tests/contract)
+
+client-tests:
+	cd client && ../$(BIN)/python -m pytest -q
 
 format: ## Format the code and fix what the linter can fix
 	@$(ENVIRONMENT) test
