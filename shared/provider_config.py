@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from shared.catalogue import BY_TYPE
 from shared.errors import SettingsError
 from shared.known_providers import KNOWN_PROVIDERS, KnownProvider, did_you_mean, variable_stem
 from shared.local_models import LOCAL_MODELS, installed_models
@@ -111,7 +112,7 @@ def _from_table(name: str, table: Mapping[str, Any], environ: Mapping[str, str])
         config,
         base_url=base_url,
         api_key=_api_key(config, known, environ),
-        paths={**known.paths, **config.paths} if base_url == known.base_url else config.paths,
+        paths={**(known.paths if base_url == known.base_url else {}), **_paths(where, config.paths)},
         headers=dict(_header(where, *header) for header in config.headers.items()),
         proxy=_http_url(f"{where}.proxy", config.proxy, may_hold_user=True) if config.proxy else "",
         ca_file=_existing(f"{where}.ca_file", config.ca_file),
@@ -145,6 +146,18 @@ def _http_url(where: str, value: str, *, may_hold_user: bool = False) -> str:
     if "@" in parts.netloc and not may_hold_user:
         raise SettingsError(f"{where}: no user or password in the URL; use api_key_env, api_key_file or headers")
     return value
+
+
+def _paths(where: str, paths: Mapping[str, str]) -> dict[str, str]:
+    for request_type, path in paths.items():
+        if request_type not in BY_TYPE:
+            guess = did_you_mean(request_type, BY_TYPE)
+            raise SettingsError(
+                f"{where}.paths.{request_type}: no such request type: {guess}known: {', '.join(BY_TYPE)}"
+            )
+        if not path.startswith("/"):
+            _http_url(f"{where}.paths.{request_type}", path)
+    return dict(paths)
 
 
 def _api_key(config: ProviderConfig, known: KnownProvider, environ: Mapping[str, str]) -> str:

@@ -60,7 +60,10 @@ async def failure_of(provider: OpenAIProvider, call: Call | None = None) -> Prov
 
 def busy_connections(provider: OpenAIProvider) -> int:
     session = provider.transport.http.client  # type: ignore[attr-defined]
-    return len(session.connector._acquired) if isinstance(session, aiohttp.ClientSession) else 0
+    if not isinstance(session, aiohttp.ClientSession):
+        return 0  # no call was made yet
+    assert session.connector is not None
+    return len(session.connector._acquired)
 
 
 async def test_the_default_transport_of_httpx_is_never_used(
@@ -264,6 +267,17 @@ async def test_a_key_that_the_provider_quotes_does_not_come_back(provider_at: Pr
         error = await failure_of(provider)
         assert KEY not in f"{error!r} {error.message} {error.code}"
         assert error.message == "bad key [redacted]"
+
+
+@pytest.mark.parametrize(("body", "media_type"), [(b'{"text":"t"}', "application/json"), (b"t", None)])
+async def test_an_answer_without_a_content_type_is_told_by_its_look(
+    body: bytes, media_type: str | None, provider_at: ProviderAt
+) -> None:
+    answer = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
+    async with canned(answer) as server:
+        found = await provider_at(server.port).call(call_of("transcription"))
+    assert found.body == body
+    assert (found.media_type == "application/json") == (media_type is not None)
 
 
 async def test_what_goes_over_the_wire(provider_at: ProviderAt) -> None:

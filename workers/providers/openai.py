@@ -52,7 +52,7 @@ class OpenAIProvider:
     def _answer(self, call: Call, reply: Reply) -> Answer:
         if reply.status not in (200, 201):
             raise errors.from_answer(reply.status, reply.body, reply.headers, self._secrets)
-        media_type = reply.headers.get("content-type", "application/octet-stream")
+        media_type = reply.headers.get("content-type") or _look_of(reply.body)
         body = self._uniform_rerank(call, reply, media_type) if call.request_type == "rerank" else reply.body
         answers.require_answer(call.request_type, media_type, body, self._secrets)
         return Answer(body, media_type, _request_id(reply.headers))
@@ -68,6 +68,10 @@ class OpenAIProvider:
 def _url(config: ProviderConfig, request_type: str) -> str:
     path = config.paths.get(request_type, BY_TYPE[request_type].upstream_path)
     return path if path.startswith(("http://", "https://")) else f"{config.base_url}/{path.lstrip('/')}"
+
+
+def _look_of(body: bytes) -> str:
+    return "application/json" if body.lstrip()[:1] in (b"{", b"[") else "application/octet-stream"
 
 
 def _request_id(headers: Mapping[str, str]) -> str:

@@ -99,7 +99,8 @@ def _responses(fields: Mapping[str, Any], model: str, size: int) -> object:
 def _embedding(fields: Mapping[str, Any], model: str, size: int) -> object:
     given = fields.get("input")
     inputs = given if isinstance(given, list) and given and not isinstance(given[0], int) else [given]
-    dimensions = min(fields.get("dimensions") or size // 8 or _DEFAULT_DIMENSIONS, _MAX_DIMENSIONS)
+    asked = fields.get("dimensions") or size // 8 or _DEFAULT_DIMENSIONS
+    dimensions = max(1, min(asked, _MAX_DIMENSIONS))
     as_text = fields.get("encoding_format") == "base64"
     data = [
         {"object": "embedding", "index": index, "embedding": _vector(entry, dimensions, as_text)}
@@ -127,7 +128,7 @@ def _transcription(fields: Mapping[str, Any], model: str, size: int) -> object:
 def _image(fields: Mapping[str, Any], model: str, size: int) -> object:
     pixels = base64.b64encode(_PIXEL.ljust(size, b"\0")).decode()
     image = {"b64_json": pixels, "revised_prompt": str(fields.get("prompt", ""))[:200]}
-    count = min(int(fields.get("n") or 1), 10)
+    count = max(1, min(int(fields.get("n") or 1), 10))
     usage = {"input_tokens": 50, "output_tokens": 50, "total_tokens": 100}
     return {"created": _CREATED, "size": str(fields.get("size", "1024x1024")), "data": [image] * count, "usage": usage}
 

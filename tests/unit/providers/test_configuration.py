@@ -120,6 +120,11 @@ def test_an_unknown_local_model_is_guessed() -> None:
         ({"base_url": "http://a", "api_key_file": "/no/such"}, "providers.x.api_key_file: cannot read"),
         ({"base_url": "http://a", "api_key_env": "NOPE"}, "providers.x.api_key_env: the variable NOPE is not set"),
         ({"base_url": "http://a", "api_key": f"{SECRET}\r\nx: y"}, "providers.x.api_key: holds a character"),
+        (
+            {"base_url": "http://a", "paths": {"rerankk": "/x"}},
+            "providers.x.paths.rerankk: no such request type: did you",
+        ),
+        ({"base_url": "http://a", "paths": {"rerank": "x"}}, "providers.x.paths.rerank: expected a URL like"),
         ({"base_url": "http://a", "headers": {"a b": "c"}}, "providers.x.headers: 'a b' is no header name"),
         ({"base_url": "http://a", "headers": {"a": f"{SECRET}\n"}}, "providers.x.headers.a: holds a character"),
     ],
