@@ -13,11 +13,11 @@ from shared.settings import Settings
 Answer = TypeVar("Answer")
 
 
-def ask(settings: Settings, question: Callable[[Database], Awaitable[Answer]]) -> Answer:
-    """Connect, ask, disconnect. Raises StoreUnavailable when no primary answers."""
+def ask(settings: Settings, question: Callable[[Database], Awaitable[Answer]], wait: float = 0.0) -> Answer:
+    """Connect, ask, disconnect. Raises StoreUnavailable when no primary answers within `wait` seconds."""
 
     async def run() -> Answer:
-        async with connect(settings, role="operator") as database:
+        async with connect(settings, role="operator", wait=wait) as database:
             return await question(database)
 
     configure(settings, component="cli")
