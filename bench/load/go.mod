@@ -1,0 +1,3 @@
+module coatcheck/bench/load
+
+go 1.21
