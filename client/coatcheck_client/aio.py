@@ -11,6 +11,7 @@ import httpx
 from coatcheck_client.config import load_config
 from coatcheck_client.errors import CoatcheckError, Unreachable
 from coatcheck_client.job import Job
+from coatcheck_client.lanes import Lanes
 from coatcheck_client.operations import Effect, Operation, Operations, Send, Sleep
 from coatcheck_client.protocol import Reply
 from coatcheck_client.submission import FileSource, Submission
@@ -41,7 +42,8 @@ class AsyncCoatcheck:
             url, api_key, timeout=timeout, retries=retries, connections=connections, trust_env=trust_env
         )
         self._operations = Operations(retries)
-        self._http = httpx.AsyncClient(transport=transport, **self._config.http_options())
+        options = self._config.http_options()
+        self._lanes = Lanes(lambda: httpx.AsyncClient(transport=transport, **options))
         self._turn = asyncio.Semaphore(connections)
 
     async def submit(
@@ -136,20 +138,28 @@ class AsyncCoatcheck:
         return await self._send(effect)
 
     async def _send(self, send: Send) -> Reply | Unreachable:
-        request = send.request
         try:
             async with asyncio.timeout(send.timeout), self._turn:
-                response = await self._http.request(
-                    request.method, request.path, headers=dict(request.headers), content=request.content,
-                    timeout=self._config.phases(send.timeout),
-                )  # fmt: skip
+                lane = self._lanes.take()
+                try:
+                    return await self._exchange(lane, send)
+                finally:
+                    self._lanes.give_back(lane)
         except (httpx.RequestError, TimeoutError) as error:
             return Unreachable(f"no answer from {self._config.url}: {error or type(error).__name__}")
+
+    async def _exchange(self, http: httpx.AsyncClient, send: Send) -> Reply:
+        request = send.request
+        response = await http.request(
+            request.method, request.path, headers=dict(request.headers), content=request.content,
+            timeout=self._config.phases(send.timeout),
+        )  # fmt: skip
         return Reply(response.status_code, response.headers, response.content)
 
     async def close(self) -> None:
         """Close the connections. Jobs go on."""
-        await self._http.aclose()
+        for lane in self._lanes.opened:
+            await lane.aclose()
 
     async def __aenter__(self) -> Self:
         return self

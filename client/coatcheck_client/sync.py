@@ -14,6 +14,7 @@ import httpx
 from coatcheck_client.config import load_config
 from coatcheck_client.errors import CoatcheckError, Unreachable
 from coatcheck_client.job import Job
+from coatcheck_client.lanes import Lanes
 from coatcheck_client.operations import Effect, Operation, Operations, Send, Sleep
 from coatcheck_client.protocol import Reply
 from coatcheck_client.submission import FileSource, Submission
@@ -46,7 +47,9 @@ class Coatcheck:
             url, api_key, timeout=timeout, retries=retries, connections=connections, trust_env=trust_env
         )
         self._operations = Operations(retries)
-        self._http = httpx.Client(transport=transport, **self._config.http_options())
+        options = self._config.http_options()
+        self._lanes = Lanes(lambda: httpx.Client(transport=transport, **options))
+        self._turn = threading.Semaphore(connections)
 
     def submit(
         self,
@@ -147,11 +150,21 @@ class Coatcheck:
         return self._send(effect)
 
     def _send(self, send: Send) -> Reply | Unreachable:
+        if not self._turn.acquire(timeout=send.timeout):
+            return Unreachable("all connections of this client are in use")
+        lane = self._lanes.take()
+        try:
+            return self._exchange(lane, send)
+        finally:
+            self._lanes.give_back(lane)
+            self._turn.release()
+
+    def _exchange(self, http: httpx.Client, send: Send) -> Reply | Unreachable:
         request = send.request
         end = None if send.timeout is None else time.monotonic() + send.timeout
         chunks: list[bytes] = []
         try:
-            with self._http.stream(
+            with http.stream(
                 request.method, request.path, headers=dict(request.headers), content=request.content,
                 timeout=self._config.phases(send.timeout),
             ) as response:  # fmt: skip
@@ -165,7 +178,8 @@ class Coatcheck:
 
     def close(self) -> None:
         """Close the connections. Jobs go on."""
-        self._http.close()
+        for lane in self._lanes.opened:
+            lane.close()
 
     def __enter__(self) -> Self:
         return self
