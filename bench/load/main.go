@@ -133,7 +133,9 @@ func (r *run) one(ctx context.Context, began time.Time) {
 	}
 	status, answer, err := r.send(ctx, method, r.url+r.path, []byte(r.body))
 	if err != nil || status != expected {
-		r.failed.Add(1)
+		if r.failed.Add(1) == 1 {
+			fmt.Fprintln(os.Stderr, "first failure:", status, err, string(answer))
+		}
 		return
 	}
 	r.accepted.add(time.Since(began))
@@ -192,7 +194,7 @@ func (r *run) report() {
 	out := map[string]any{
 		"mode": r.mode, "callers": r.callers, "rate": r.rate, "seconds": seconds,
 		"accepted": len(r.accepted.values), "ended": len(r.ended.values), "failed": r.failed.Load(),
-		"accepted_per_s": float64(len(r.accepted.values)) / accepting, "jobs_per_s": float64(len(r.ended.values)) / seconds,
+		"accepted_per_s": float64(len(r.accepted.values)) / max(accepting, 1e-9), "jobs_per_s": float64(len(r.ended.values)) / seconds,
 		"polls": r.polls.Load(), "accept_ms": r.accepted.summary(), "result_ms": r.ended.summary(),
 	}
 	line, err := json.Marshal(out)
