@@ -13,7 +13,6 @@ import re
 import subprocess
 import sys
 import time
-import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -21,8 +20,14 @@ from coatcheck.dev.checks import MIB, disk_problem, python_problem, system_probl
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("speech", "transcription", "ocr", "chat")
-NEEDED_MIB = {"run": 700, "test": 1000, "models-speech": 50, "models-transcription": 500}
-NEEDED_MIB |= {"models-ocr": 400, "models-chat": 350}
+NEEDED_MIB = {
+    "run": 700,
+    "test": 1000,
+    "models-speech": 50,
+    "models-transcription": 500,
+    "models-ocr": 400,
+    "models-chat": 350,
+}
 """Room that a lock file takes while it is installed: downloads and installed files together."""
 
 _PIP = ("-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "--no-input")
@@ -70,8 +75,8 @@ class Environment:
 
     def _works(self) -> bool:
         """Whether the environment is there and its Python, which may have left the system since, is one we support."""
-        supported = "import sys, pip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))"
-        command = [str(self.python), "-c", supported]
+        supported = "(3, 11) <= sys.version_info[:2] < (3, 15) and importlib.util.find_spec('pip')"
+        command = [str(self.python), "-c", f"import importlib.util, sys; sys.exit(not ({supported}))"]
         return self.python.exists() and subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
     def _check_room(self, locks: Sequence[str]) -> None:
@@ -84,6 +89,8 @@ class Environment:
         problem = python_problem() or venv_problem()
         if problem:
             raise EnvironmentFailed(problem)
+        import venv  # noqa: PLC0415 - some systems do not have it, which has just been looked at
+
         venv.create(self.folder, clear=True, with_pip=True, symlinks=True)
 
     def _install_locked(self, locks: Sequence[str]) -> None:
