@@ -11,6 +11,8 @@ from falcon.asgi import Request, Response
 from shared.metrics import HTTP_REQUESTS
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+_NOBODYS_METHOD = "TRACE"
+"""Stands for methods that the router does not know: it answers 405 and names those that the path has."""
 
 Observe = Callable[[float], None]
 
@@ -25,7 +27,7 @@ class Access:
         """Start the clock; refuse what a router would misread."""
         body_is_complete(req)
         if req.method not in _METHODS:
-            raise falcon.HTTPNotImplemented(description=f"unknown method {req.method[:20]}")
+            req.method = _NOBODYS_METHOD
         if req.path.startswith("//"):
             raise falcon.HTTPNotFound
 
@@ -36,11 +38,9 @@ class Access:
         observe(perf_counter() - req.context.started)
 
     def _observer(self, template: str | None, method: str, code_class: int) -> Observe:
-        """Bind a label child; kept only for the bounded set of real routes and methods."""
-        known = method if method in _METHODS else "other"
-        observe = HTTP_REQUESTS.labels(template or "none", known, f"{code_class}xx").observe
-        if known == method:
-            self._observers[template, method, code_class] = observe
+        """Bind a label child. Routes, methods and classes are few, so this is bounded."""
+        observe = HTTP_REQUESTS.labels(template or "none", method, f"{code_class}xx").observe
+        self._observers[template, method, code_class] = observe
         return observe
 
 

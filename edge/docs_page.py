@@ -102,4 +102,6 @@ def _type(schema: Json) -> str:
         return f"list of {_type(schema.get('items', {}))}"
     if "contentMediaType" in schema:
         return "file"
+    if "enum" in schema:
+        return " or ".join("null" if each is None else str(each).lower() for each in schema["enum"])
     return str(schema.get("type", "any"))

@@ -39,8 +39,6 @@ def ended(view: JobView) -> tuple[bytes, bytes]:
     return _head(view.id, view.request_id, view.status, view.created_at) + tail.encode(), b"}"
 
 
-
-
 def retry_after(view: JobView, now: datetime) -> str:
     """Seconds until the next poll is worth while: young jobs often end soon, old ones rarely do."""
     age = (now - view.created_at).total_seconds()

@@ -109,5 +109,5 @@ def _in_words(req: Request, error: falcon.HTTPError, allowed: str) -> str:
         close = difflib.get_close_matches(path, _PATHS, n=1)
         return f"no such route: {path}" + (f"; did you mean {close[0]}?" if close else "; /docs lists all routes")
     if error.status_code == 405:
-        return f"{req.method} is not allowed on this path: use {allowed}"
+        return f"{req.scope['method'][:20]} is not allowed on this path: use {allowed}"
     return error.description or error.title or "the request cannot be read"

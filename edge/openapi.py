@@ -9,7 +9,7 @@ import msgspec
 from edge.openapi_answers import COMPONENTS, error, error_object, headers, json_body, ticket_headers
 from edge.resources.models import PATHS as MODEL_PATHS
 from edge.resources.responses import PATHS as RESPONSES_PATHS
-from shared.catalogue import CATALOGUE, Endpoint
+from shared.catalogue import CATALOGUE, Endpoint, StreamRule
 from shared.form_schema import COMMON_TEXTS, FormSchema
 
 Json = dict[str, Any]
@@ -28,8 +28,9 @@ def document(version: str) -> Json:
     types = {endpoint.request_type: endpoint.json for endpoint in CATALOGUE if endpoint.json}
     references, schemas = msgspec.json.schema_components(types.values(), ref_template=_REF)
     by_type = dict(zip(types, references, strict=True))
-    for body in types.values():
-        _require(schemas[body.__name__], body.REQUIRED)
+    for endpoint in CATALOGUE:
+        if endpoint.json is not None:
+            _refine(schemas[endpoint.json.__name__], endpoint.json.REQUIRED, endpoint.stream_rule)
     paths: Json = {}
     for endpoint in CATALOGUE:
         paths[endpoint.path] = {"post": _submit(endpoint, by_type.get(endpoint.request_type))}
@@ -69,14 +70,20 @@ _JOB_ID = {
 }
 
 
-def _require(schema: Json, fields: tuple[str, ...]) -> None:
-    """Say which fields must be there: the decoder leaves that to a check with better words."""
-    schema["required"] = ["model", *fields]
-    for name in fields:
-        field = schema["properties"][name]
-        options = [option for option in field["anyOf"] if option != {"type": "null"}]
-        schema["properties"][name] = options[0] if len(options) == 1 else {"anyOf": options}
-    schema["properties"]["model"] = {"type": "string", "minLength": 1, "maxLength": 256, "description": _MODEL}
+def _refine(schema: Json, required: tuple[str, ...], stream_rule: StreamRule) -> None:
+    """Say what must be there and not be empty: the decoder leaves that to checks with better words."""
+    schema["required"] = ["model", *required]
+    fields = schema["properties"]
+    for name in required:
+        options = [_filled(option) for option in fields[name]["anyOf"] if option != {"type": "null"}]
+        fields[name] = options[0] if len(options) == 1 else {"anyOf": options}
+    fields["model"] = {"type": "string", "minLength": 1, "maxLength": 256, "description": _MODEL}
+    if stream_rule == "stream":
+        fields["stream"] = {"enum": [False, None], "description": "A job cannot stream."}
+
+
+def _filled(option: Json) -> Json:
+    return option | {"minItems": 1} if option.get("type") == "array" else option
 
 
 def _submit(endpoint: Endpoint, body: Json | None) -> Json:
@@ -192,6 +199,7 @@ def _form(form: FormSchema) -> Json:
     fields |= {name: {"type": "integer"} for name in sorted(form.integers)}
     fields |= dict.fromkeys(sorted(form.other_files), file)
     fields |= {name: {"type": "array", "items": file} if name.endswith("[]") else file for name in form.files}
+    fields["model"] = {"type": "string", "minLength": 1, "maxLength": 256, "description": _MODEL}
     schema: Json = {"type": "object", "properties": fields, "required": ["model"]}
     if len(form.files) == 1:
         schema["required"].append(form.files[0])
