@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from shared.redaction import hide, redact, secrets_in
 from shared.settings import FIELDS, PREFIX, Settings, describe, is_secret, load_settings, redacted
 from tests.unit.cli.records import record_with
 
-SECRET_PLACES = {
+SECRET_PLACES: dict[str, Callable[[str], Any]] = {
     "mongodb_uri": lambda secret: "mongodb://user:" + secret + "@db.example/?replicaSet=rs0",
     "kafka_sasl_password": lambda secret: secret,
     "providers": lambda secret: {"vllm": {"base_url": "http://gpu/v1", "api_key": secret, "headers": {"x-a": secret}}},
