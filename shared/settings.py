@@ -212,9 +212,9 @@ def _from_toml(path: str | Path | None) -> dict[str, Any]:
         if not path.is_file():
             return {}
     try:
-        return tomllib.loads(Path(path).read_text())
-    except OSError as error:
-        raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from None
+        return tomllib.loads(Path(path).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot read the settings file {path}: {_why_unreadable(error)}") from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
 
@@ -236,10 +236,14 @@ def _variable(name: str, variable: str, value: str) -> tuple[str, str]:
     twin = name.removesuffix("_file")
     if twin in FIELDS and is_secret(twin):
         try:
-            return twin, Path(value).read_text().strip()
-        except OSError as error:
-            raise SettingsError(f"{variable}: cannot read {value}: {error.strerror}") from None
+            return twin, Path(value).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{variable}: cannot read {value}: {_why_unreadable(error)}") from None
     raise SettingsError(f"unknown setting {variable}{_suggest(name, PREFIX)}")
+
+
+def _why_unreadable(error: OSError | UnicodeDecodeError) -> str:
+    return "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
 
 
 def _typed(name: str, value: str) -> Any:

@@ -115,6 +115,14 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path) -> None:
     assert load({"COATCHECK_KAFKA_SASL_PASSWORD_FILE": str(file)}).kafka_sasl_password == "hunter22"
 
 
+def test_a_file_that_is_no_text_is_refused_by_name(toml: Path) -> None:
+    toml.write_bytes(b"port = 1 # \xff")
+    with pytest.raises(SettingsError, match=r"coatcheck\.toml: it is not UTF-8 text"):
+        load(toml=toml)
+    with pytest.raises(SettingsError, match=r"COATCHECK_MONGODB_URI_FILE: .* it is not UTF-8 text"):
+        load({"COATCHECK_MONGODB_URI_FILE": str(toml)})
+
+
 def test_lists_are_separated_by_commas() -> None:
     assert load({"COATCHECK_CORS_ORIGINS": "https://a, https://b,"}).cors_origins == ("https://a", "https://b")
 
