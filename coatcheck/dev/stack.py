@@ -22,6 +22,7 @@ from coatcheck.dev.supervisor import Part, Supervisor
 
 DATA_BYTES = 300 * MIB
 PROOF_SECONDS = 60.0
+INSIST_SECONDS = 0.5
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -71,28 +72,32 @@ class Stack:
         self._logs = options.data / "logs"
         self._supervisor = Supervisor(say)
         self._stop_asked = asyncio.Event()
+        self._stop_asked_at: float | None = None
 
     async def run(self) -> int:
         """Exit code 0 or 1."""
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, self._on_signal)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                loop.add_signal_handler(number, self._on_signal)
         try:
             await self._until_over()
         except (ChildFailed, ProofFailed) as failed:
             sys.stderr.write(f"{failed}\nstopping the rest\n")
             return 1
         finally:
-            self._stop_asked.set()  # from here on, a signal kills
             await self._supervisor.stop()
         return 0
 
     def _on_signal(self) -> None:
-        """The first one asks, the second one insists."""
-        if self._stop_asked.is_set():
+        """The first one asks; one that comes later, and not together with it as `timeout` sends them, insists."""
+        now = asyncio.get_running_loop().time()
+        if self._stop_asked_at is None:
+            self._stop_asked_at = now
+            self._stop_asked.set()
+            sys.stderr.write("\n")
+        elif now - self._stop_asked_at > INSIST_SECONDS:
             self._supervisor.kill()
-        self._stop_asked.set()
-        sys.stderr.write("\n")
 
     async def _until_over(self) -> None:
         """Return when a stop is asked for; raise what goes wrong before."""
@@ -115,12 +120,15 @@ class Stack:
         environ = await self._start_servers()
         await self._init(environ)
         await self._start_components(environ)
-        if "minilm" in self._models:
-            seconds = await asyncio.to_thread(prove, self._options.port, PROOF_SECONDS)
-            say("test job", f"embedding by local/minilm, {seconds * 1000:.0f} ms")
-        else:
-            say("test job", "none: there is no local model to ask")
+        await self._prove()
         say_ready(self._options, self._models)
+
+    async def _prove(self) -> None:
+        if "minilm" not in self._models:
+            say("test job", "none: there is no local model to ask")
+            return
+        seconds = await asyncio.to_thread(prove, self._options.port, PROOF_SECONDS)
+        say("test job", f"local/minilm loaded, embedding collected  {seconds:.1f} s")
 
     async def _start_servers(self) -> dict[str, str]:
         """Start what is not the user's own; the settings that the components need to find them."""

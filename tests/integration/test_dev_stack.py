@@ -20,6 +20,7 @@ import pymongo
 import pytest
 
 from coatcheck.dev.ports import free_ports
+from coatcheck.dev.stack import INSIST_SECONDS
 from coatcheck.dev.tether import is_alive
 
 PROGRAM = """
@@ -32,6 +33,15 @@ data, port, admin_port, uri, kafka = sys.argv[1:]
 options = DevOptions(Path(data), int(port), int(admin_port), uri, kafka)
 sys.exit(asyncio.run(run(options, [sys.executable, "-m", "tests.support.fake_component"])))
 """
+
+
+def waits(process: subprocess.Popen[str], seconds: float) -> bool:
+    """Whether the process is still there after this time."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
 
 
 class Stack:
@@ -243,7 +253,9 @@ def test_a_second_signal_kills_what_does_not_stop(start: Callable[..., Stack]) -
     (edge,) = [pid for name, what, pid in stack.noted() if (name, what) == ("edge", "start")]
     os.kill(edge, signal.SIGSTOP)
     stack.process.send_signal(signal.SIGINT)
+    stack.process.send_signal(signal.SIGTERM)  # one request, sent twice
     began = time.monotonic()
+    assert waits(stack.process, 2 * INSIST_SECONDS)
     stack.process.send_signal(signal.SIGTERM)
     assert stack.end() == 0
     assert time.monotonic() - began < 20
