@@ -17,6 +17,7 @@ from edge.access import Access
 from edge.asgi_types import ASGIApp
 from edge.bodies import BodyReader, parser
 from edge.collect import Collector
+from edge.forwarded import TrustedProxies
 from edge.gate import Gate
 from edge.guard import Guard
 from edge.intake import Intake, Ringer
@@ -58,7 +59,7 @@ def create_app(services: EdgeServices, intake: Intake | None = None) -> ASGIApp:
     if settings.cors_origins:
         middleware.append(falcon.CORSMiddleware(settings.cors_origins, expose_headers=EXPOSED_HEADERS))
     app = falcon.asgi.App(middleware=middleware)
-    errors.install(app)
+    errors.install(app, TrustedProxies(settings.trusted_proxies))
     _add_routes(app, services, intake or Intake(services.store, services.ringer))
     return Guard(cast(ASGIApp, app), _limits(settings), lambda reason: GUARD_REFUSALS.labels(reason).inc())
 

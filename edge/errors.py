@@ -9,6 +9,7 @@ from typing import Any
 import falcon
 from falcon.asgi import App, Request, Response
 
+from edge.forwarded import TrustedProxies
 from edge.refusal import DoorRefusal, error_body
 from shared.catalogue import CATALOGUE
 from shared.errors import Refusal, StoreUnavailable
@@ -48,13 +49,14 @@ class StillRunning(Refusal):
     status = 504
 
 
-def install(app: App[Request, Response]) -> None:
-    """Make `app` answer every error in the contract's form."""
-    app.add_error_handler(Exception, _crash)
+def install(app: App[Request, Response], proxies: TrustedProxies) -> None:
+    """Make `app` answer every error in the contract's form, and log those that are not the client's."""
+    log_errors = _LoggedErrors(proxies)
+    app.add_error_handler(Exception, log_errors.crash)
+    app.add_error_handler(StoreUnavailable, log_errors.unavailable)
     app.add_error_handler(falcon.HTTPError, _http_error)
     app.add_error_handler(Refusal, _refuse)
     app.add_error_handler(DoorRefusal, _pass_on)
-    app.add_error_handler(StoreUnavailable, _unavailable)
 
 
 def answer_error(resp: Response, status: int, message: str) -> None:
@@ -63,6 +65,27 @@ def answer_error(resp: Response, status: int, message: str) -> None:
     resp.stream = None
     resp.data = error_body(status, message)
     resp.content_type = "application/json"
+
+
+class _LoggedErrors:
+    """Errors of our own side: a line for the operator, a few words for the client."""
+
+    def __init__(self, proxies: TrustedProxies) -> None:
+        self._proxies = proxies
+
+    async def crash(self, req: Request, resp: Response, error: Exception, params: dict[str, Any]) -> None:
+        log.error(
+            "request %s failed: %s", request_id_of(req), type(error).__name__, exc_info=error, extra=self._of(req)
+        )
+        answer_error(resp, 500, "internal error; the x-request-id of this answer finds it in the log")
+
+    async def unavailable(self, req: Request, resp: Response, error: StoreUnavailable, params: dict[str, Any]) -> None:
+        log.warning("request %s: the database did not answer: %s", request_id_of(req), error, extra=self._of(req))
+        answer_error(resp, 503, "the database does not answer: retry in a moment")
+        resp.set_header("Retry-After", "1")
+
+    def _of(self, req: Request) -> dict[str, Any]:
+        return {"route": req.uri_template, "client": self._proxies.client(req.scope)}
 
 
 async def _refuse(req: Request, resp: Response, error: Refusal, params: dict[str, Any]) -> None:
@@ -77,25 +100,11 @@ async def _pass_on(req: Request, resp: Response, error: DoorRefusal, params: dic
     raise error  # the guard answers for it
 
 
-async def _unavailable(req: Request, resp: Response, error: StoreUnavailable, params: dict[str, Any]) -> None:
-    log.warning("request %s: the database did not answer: %s", request_id_of(req), error)
-    answer_error(resp, 503, "the database does not answer: retry in a moment")
-    resp.set_header("Retry-After", "1")
-
-
 async def _http_error(req: Request, resp: Response, error: falcon.HTTPError, params: dict[str, Any]) -> None:
     """Falcon's own refusals: unknown routes, wrong methods, headers that cannot be read."""
     headers = dict(error.headers or {})
     resp.set_headers(headers)
     answer_error(resp, error.status_code, _in_words(req, error, headers.get("Allow", "")))
-
-
-async def _crash(req: Request, resp: Response, error: Exception, params: dict[str, Any]) -> None:
-    log.error(
-        "request %s failed: %s", request_id_of(req), type(error).__name__, exc_info=error,
-        extra={"route": req.uri_template},
-    )  # fmt: skip
-    answer_error(resp, 500, "internal error; the request id in x-request-id finds it in the log")
 
 
 def request_id_of(req: Request) -> str:
