@@ -1,1 +1,1 @@
-"""The `local` provider: real models whose weights ship inside packages, run in threads of the worker."""
+"""The `local` provider: real models whose weights ship inside packages, each run in a process beside the worker."""

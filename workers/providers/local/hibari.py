@@ -34,9 +34,6 @@ class HibariHeart:
             return Answer(samples, "audio/pcm")
         return Answer(_wav(samples), "audio/wav")
 
-    def close(self) -> None:
-        """Nothing to stop."""
-
 
 def load(threads: int) -> HibariHeart:
     """Loads the network; its pronunciation rules load with the first text."""

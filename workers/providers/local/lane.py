@@ -1,33 +1,47 @@
-"""One model in a thread of its own: loaded at first use, one call at a time, a bounded line in front of it."""
+"""The line in front of one model: one call at a time, a bounded number waiting, each with its time-out."""
 
 import asyncio
 import logging
 import math
 import threading
 import time
-import traceback
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from workers.providers.base import Answer, Call, ProviderError
-from workers.providers.local.task import Model, Task, abandoned
+from workers.providers.local.task import Task, abandoned
 
 log = logging.getLogger(__name__)
 
-CLOSE_SECONDS = 30.0
-"""How long `close` waits for a model in native code; longer than the longest stretch between two questions to Task."""
+CLOSE_SECONDS = 5.0
+"""How long `close` waits for what runs; longer than a model is given to come to a stopping point."""
 _RETRY_AFTER_SECONDS = (1.0, 60.0)
 _WEIGHT_OF_THE_LATEST = 0.2
 
 
-class Lane:
-    """Runs the calls of one model. Native code releases the interpreter lock, so the event loop stays responsive."""
+class Engine(Protocol):
+    """What answers the calls of a lane: blocking, from the lane's thread."""
 
-    def __init__(self, name: str, load: Callable[[], Model], *, capacity: int) -> None:
+    def answer(self, task: Task) -> Answer:
+        """Answers one call. Raises ProviderError."""
+        ...
+
+    def close(self) -> None:
+        """Gives everything back."""
+        ...
+
+    def kill(self) -> None:
+        """Makes `answer` and `close` return soon. Called from another thread."""
+        ...
+
+
+class Lane:
+    """Runs the calls of one model, in a thread that does nothing but wait for the model."""
+
+    def __init__(self, name: str, engine: Engine, *, capacity: int) -> None:
         self.name = name
-        self._load = load
+        self._engine = engine
         self._capacity = capacity
-        self._model: Model | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"local-{name}")
         self._lock = threading.Lock()
         self._tasks: set[Task] = set()  # waiting or running; guarded by the lock
@@ -49,20 +63,21 @@ class Lane:
             task.abandon()
 
     async def close(self) -> None:
-        """Stops what runs at its next stopping point, unloads the model and ends the thread. Safe to call twice."""
+        """Stops what runs, in a few seconds at most, and ends engine and thread. Safe to call twice."""
         with self._lock:
             first = not self._closed
             self._closed = True
             for task in self._tasks:
                 task.abandon()
         if first:
-            self._thread.submit(self._unload)
+            self._thread.submit(self._engine.close)
             self._thread.shutdown(wait=False)
-        try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await asyncio.to_thread(self._thread.shutdown)
-        except TimeoutError:
-            log.warning("local model %s is still busy after %.0f s, leaving it behind", self.name, CLOSE_SECONDS)
+        ended = asyncio.ensure_future(asyncio.to_thread(self._thread.shutdown))
+        done, _ = await asyncio.wait([ended], timeout=CLOSE_SECONDS)
+        if not done:
+            log.warning("local model %s is still busy after %.0f s and is killed", self.name, CLOSE_SECONDS)
+            self._engine.kill()
+        await ended
 
     def _enter(self, task: Task) -> None:
         with self._lock:
@@ -78,32 +93,12 @@ class Lane:
 
     def _work(self, task: Task) -> Answer:
         task.stop_if_abandoned()
-        model = self._loaded()
         started = time.monotonic()
         try:
-            return model.answer(task)
-        except ProviderError:
-            raise
-        except Exception as error:
-            raise self._failed(error) from None
+            return self._engine.answer(task)
         finally:
             took = time.monotonic() - started
             self._seconds_per_call += _WEIGHT_OF_THE_LATEST * (took - self._seconds_per_call)
-
-    def _loaded(self) -> Model:
-        if self._model is None:
-            started = time.monotonic()
-            try:
-                self._model = self._load()
-            except Exception as error:
-                raise self._not_loaded(error) from None
-            log.info("local model %s loaded in %.2f s", self.name, time.monotonic() - started)
-        return self._model
-
-    def _unload(self) -> None:
-        if self._model is not None:
-            self._model.close()
-            self._model = None
 
     def _busy(self) -> ProviderError:
         shortest, longest = _RETRY_AFTER_SECONDS
@@ -123,26 +118,3 @@ class Lane:
             error_type="provider_timeout",
             retryable=True,
         )
-
-    def _failed(self, error: Exception) -> ProviderError:
-        self._log_failure("failed", error)
-        return ProviderError(
-            f"local model {self.name} failed: {type(error).__name__}",
-            status_code=500,
-            error_type="provider_server_error",
-            retryable=False,
-        )
-
-    def _not_loaded(self, error: Exception) -> ProviderError:
-        self._log_failure("could not be loaded", error)
-        return ProviderError(
-            f"local model {self.name} could not be loaded: {type(error).__name__}",
-            status_code=503,
-            error_type="provider_server_error",
-            retryable=True,
-        )
-
-    def _log_failure(self, what: str, error: Exception) -> None:
-        """Logs where it happened but not the error's text, which may quote the client's request."""
-        frames = "".join(traceback.format_tb(error.__traceback__))
-        log.error("local model %s %s: %s\n%s", self.name, what, type(error).__name__, frames)

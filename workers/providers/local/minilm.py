@@ -44,9 +44,6 @@ class MiniLm:
             return rerank.answer(task, self)
         return embeddings.answer(task, self)
 
-    def close(self) -> None:
-        """Nothing to stop: the runtime's threads end with the session."""
-
     def encode(self, texts: Sequence[str], stop: Callable[[], None], max_tokens: int = MAX_TOKENS) -> Encoded:
         """One unit vector per text. `stop` is asked between runs and may raise."""
         ids, cut = self._tokenize(texts, stop, max_tokens)

@@ -1,14 +1,12 @@
-"""The `local` provider: which model answers a call, and the thread it runs in."""
+"""The `local` provider: which model answers a call."""
 
 import asyncio
 import os
-from collections.abc import Callable
-from importlib import import_module
 
 from shared.local_models import why_unavailable
 from workers.providers.base import Answer, Call, ProviderError
 from workers.providers.local.lane import Lane
-from workers.providers.local.task import Model
+from workers.providers.local.model_process import ModelProcess
 
 _MODULES = {
     "minilm": "minilm",
@@ -33,7 +31,7 @@ class LocalProvider:
         self._lanes: dict[str, Lane] = {}
 
     async def call(self, call: Call) -> Answer:
-        """Makes the call in the model's thread. Raises ProviderError."""
+        """Makes the call in the model's process. Raises ProviderError."""
         reason = why_unavailable(call.request_type, call.model)
         if reason is not None:
             raise ProviderError(
@@ -47,13 +45,15 @@ class LocalProvider:
         return await self._lane(_MODULES[call.model]).run(call)
 
     async def close(self) -> None:
-        """Stops all models and their threads. Safe to call twice."""
+        """Stops all models and their processes. Safe to call twice."""
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
 
     def _lane(self, module: str) -> Lane:
         if module not in self._lanes:
             capacity = self._capacity or _CAPACITIES.get(module, _CAPACITY)
-            self._lanes[module] = Lane(module, _loader(module, self._threads), capacity=capacity)
+            self._lanes[module] = Lane(
+                module, ModelProcess(f"{__package__}.{module}", self._threads), capacity=capacity
+            )
         return self._lanes[module]
 
 
@@ -61,13 +61,3 @@ def default_threads() -> int:
     """CPU threads for one model: what this process may use, less one for the event loop, at most four."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(max(usable - 1, 1), _MOST_THREADS)
-
-
-def _loader(module: str, threads: int) -> Callable[[], Model]:
-    """Imports late: the libraries of one model cost up to 250 MB, and most workers use few of them."""
-
-    def load() -> Model:
-        model: Model = import_module(f"workers.providers.local.{module}").load(threads)
-        return model
-
-    return load

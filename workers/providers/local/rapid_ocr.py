@@ -45,9 +45,6 @@ class RapidOcr:
             }
         )
 
-    def close(self) -> None:
-        """Nothing to stop: the runtime's threads end with the sessions."""
-
     def _read(self, page: Page) -> dict[str, Any]:
         found = self._engine(page.pixels)
         text = "" if found.txts is None else markdown(found.boxes.tolist(), found.txts)

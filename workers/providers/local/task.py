@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Task:
-    """A call in a model's thread. Models ask `stop_if_abandoned` where they can stop: native code cannot be killed."""
+    """A call to a model. Models ask `stop_if_abandoned` wherever they can stop: native code cannot be interrupted."""
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -48,14 +48,10 @@ class Task:
 
 
 class Model(Protocol):
-    """A loaded model. It lives in one thread and is used by no other."""
+    """A loaded model. It answers one call after the other."""
 
     def answer(self, task: Task) -> Answer:
         """Answers one call. Raises ProviderError for a request that this model cannot do."""
-        ...
-
-    def close(self) -> None:
-        """Stops native threads, if the model has any."""
         ...
 
 

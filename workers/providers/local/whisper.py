@@ -33,9 +33,6 @@ class WhisperTinyEn:
         segments = self._listen(task, request, audio)
         return answer_with(request, Heard(segments, len(audio) / SAMPLE_RATE))
 
-    def close(self) -> None:
-        """Nothing to stop: the runtime's threads end with the model."""
-
     def _listen(self, task: Task, request: TranscriptionRequest, audio: Any) -> list[Segment]:
         options: dict[str, Any] = {} if request.temperature is None else {"temperature": request.temperature}
         heard: Iterable[Any]

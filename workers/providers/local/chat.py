@@ -1,0 +1,243 @@
+"""Reads chat, completion and responses requests for a small model, and writes its answers in their shapes."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from shared.schemas import ChatCompletion, Message, Object, Responses, TextCompletion
+from workers.providers.base import ProviderError
+from workers.providers.local.task import invalid
+
+CONTEXT_TOKENS = 2048
+DEFAULT_MAX_TOKENS = 512
+MAX_PROMPTS = 16
+_MAX_STOPS = 4
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+_TEXT_BLOCKS = ("text", "input_text", "output_text")
+
+
+class Said(NamedTuple):
+    """What the model wrote, why it stopped ("stop" or "length") and the tokens it took."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def chat_prompt(request: ChatCompletion) -> dict[str, Any]:
+    """The engine's request for a chat. Raises ProviderError for what this model cannot do."""
+    _refuse(
+        tools=request.tools,
+        logprobs=request.logprobs,
+        top_logprobs=request.top_logprobs,
+        logit_bias=request.logit_bias,
+        audio=request.audio,
+    )
+    _refuse_choices(n=request.n)
+    _refuse_format("response_format", request.response_format)
+    if not request.messages:
+        raise invalid("field 'messages' is missing or empty: expected at least one message")
+    wanted = request.max_completion_tokens if request.max_completion_tokens is not None else request.max_tokens
+    return {
+        "messages": [_message(f"messages[{index}]", entry) for index, entry in enumerate(request.messages)],
+        **_sampling(request, wanted),
+    }
+
+
+def completion_prompts(request: TextCompletion) -> list[dict[str, Any]]:
+    """The engine's requests for a completion, one per prompt. Raises ProviderError for what this model cannot do."""
+    _refuse(
+        suffix=request.suffix,
+        echo=request.echo,
+        logprobs=request.logprobs,
+        logit_bias=request.logit_bias,
+    )
+    _refuse_choices(n=request.n, best_of=request.best_of)
+    prompts = [request.prompt] if isinstance(request.prompt, str) else request.prompt or []
+    if not 1 <= len(prompts) <= MAX_PROMPTS or not all(prompts):
+        raise invalid(f"field 'prompt': expected 1 to {MAX_PROMPTS} texts that are not empty")
+    return [{"prompt": prompt, **_sampling(request, request.max_tokens)} for prompt in prompts]
+
+
+def responses_prompt(request: Responses) -> dict[str, Any]:
+    """The engine's request for a response. Raises ProviderError for what this model cannot do."""
+    _refuse(
+        tools=request.tools,
+        conversation=request.conversation,
+        previous_response_id=request.previous_response_id,
+        top_logprobs=request.top_logprobs,
+    )
+    _refuse_format("text.format", _inside(request.text, "format"))
+    if isinstance(request.input, str):
+        messages = [{"role": "user", "content": request.input}]
+    else:
+        messages = [_item(index, entry) for index, entry in enumerate(request.input or [])]
+    if not messages or not messages[-1]["content"]:
+        raise invalid("field 'input' is missing or empty: expected a text or a list of messages")
+    if request.instructions:
+        messages.insert(0, {"role": "system", "content": request.instructions})
+    return {"messages": messages, **_sampling(request, request.max_output_tokens)}
+
+
+def chat_result(model: str, id: str, said: Said) -> dict[str, Any]:
+    """An OpenAI chat completion."""
+    return {
+        "id": f"chatcmpl-{id}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": said.text},
+                "finish_reason": said.finish_reason,
+            }
+        ],
+        "usage": _usage([said]),
+    }
+
+
+def completion_result(model: str, id: str, said: Sequence[Said]) -> dict[str, Any]:
+    """An OpenAI text completion, one choice per prompt."""
+    return {
+        "id": f"cmpl-{id}",
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [
+            {"index": index, "text": entry.text, "finish_reason": entry.finish_reason, "logprobs": None}
+            for index, entry in enumerate(said)
+        ],
+        "usage": _usage(said),
+    }
+
+
+def responses_result(model: str, id: str, said: Said) -> dict[str, Any]:
+    """An OpenAI response."""
+    whole = said.finish_reason != "length"
+    content = {"type": "output_text", "text": said.text, "annotations": []}
+    status = "completed" if whole else "incomplete"
+    result: dict[str, Any] = {
+        "id": f"resp_{id}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "model": model,
+        "status": status,
+        "output": [{"id": f"msg_{id}", "type": "message", "role": "assistant", "status": status, "content": [content]}],
+        "usage": {
+            "input_tokens": said.prompt_tokens,
+            "output_tokens": said.completion_tokens,
+            "total_tokens": said.prompt_tokens + said.completion_tokens,
+        },
+    }
+    if not whole:
+        result["incomplete_details"] = {"reason": "max_output_tokens"}
+    return result
+
+
+def _usage(said: Sequence[Said]) -> dict[str, int]:
+    prompt = sum(entry.prompt_tokens for entry in said)
+    completion = sum(entry.completion_tokens for entry in said)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _sampling(request: ChatCompletion | TextCompletion | Responses, max_tokens: int | None) -> dict[str, Any]:
+    """Only plain values of known range reach the native engine: it trusts what it is given."""
+    limit = DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens
+    if limit < 1:
+        raise invalid(f"the token limit must be at least 1, got {limit}")
+    options: dict[str, Any] = {"max_tokens": min(limit, CONTEXT_TOKENS)}
+    for name, lowest, highest in (
+        ("temperature", 0, 2),
+        ("top_p", 0, 1),
+        ("frequency_penalty", -2, 2),
+        ("presence_penalty", -2, 2),
+    ):
+        value = getattr(request, name, None)
+        if value is None:
+            continue
+        if not lowest <= value <= highest:
+            raise invalid(f"field '{name}': expected {lowest} to {highest}, got {value:g}")
+        options[name] = float(value)
+    seed = getattr(request, "seed", None)
+    if seed is not None:
+        options["seed"] = seed % 2**31
+    stops = getattr(request, "stop", None) or []
+    stops = [stops] if isinstance(stops, str) else stops
+    if len(stops) > _MAX_STOPS or not all(stops):
+        raise invalid(f"field 'stop': expected at most {_MAX_STOPS} texts that are not empty")
+    if stops:
+        options["stop"] = stops
+    return options
+
+
+def _message(where: str, message: Message) -> dict[str, str]:
+    if message.role not in _ROLES:
+        raise invalid(f"{where}: role {message.role[:40]!r} is not known to this model, it cannot call tools")
+    return {"role": _ROLES[message.role], "content": _content(where, message.content)}
+
+
+def _item(index: int, item: Mapping[str, msgspec.Raw]) -> dict[str, str]:
+    where = f"input[{index}]"
+    kind = _inside(item, "type") or "message"
+    if kind != "message":
+        raise invalid(f"{where}: an item of type {str(kind)[:40]!r} is not known to this model, only messages are")
+    try:
+        message = msgspec.json.decode(msgspec.json.encode(item), type=Message)
+    except (msgspec.MsgspecError, RecursionError):
+        raise invalid(f"{where}: expected a message with role and content") from None
+    return _message(where, message)
+
+
+def _content(where: str, content: str | Sequence[Mapping[str, Any]] | None) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    pieces: list[str] = []
+    for block in content:
+        kind, text = _inside(block, "type"), _inside(block, "text")
+        if kind not in _TEXT_BLOCKS or not isinstance(text, str):
+            raise invalid(f"{where}: this model reads text only, got a block of type {str(kind)[:40]!r}")
+        pieces.append(text)
+    return "\n".join(pieces)
+
+
+def _inside(value: Mapping[str, Any] | None, name: str) -> Any:
+    """A field of an object that the request's schema leaves undecoded."""
+    found = (value or {}).get(name)
+    try:
+        return msgspec.json.decode(found) if isinstance(found, msgspec.Raw) else found
+    except (msgspec.DecodeError, RecursionError):
+        raise invalid(f"field '{name}' cannot be read") from None
+
+
+def _refuse(**unsupported: object) -> None:
+    name = next((name for name, value in unsupported.items() if value), None)
+    if name is not None:
+        raise invalid(f"field '{name}' is not supported by this model")
+
+
+def _refuse_choices(**counts: int | None) -> None:
+    name = next((name for name, value in counts.items() if value not in (None, 1)), None)
+    if name is not None:
+        raise invalid(f"field '{name}': this model gives one answer per prompt")
+
+
+def _refuse_format(name: str, format: Object | None) -> None:
+    if format and _inside(format, "type") != "text":
+        raise invalid(f"field '{name}': this model gives plain text only")
+
+
+def engine_error(error: Mapping[str, Any]) -> ProviderError:
+    """What the engine says when it refuses a prompt."""
+    if error.get("type") == "exceed_context_size_error":
+        return invalid(
+            f"the prompt has {error.get('n_prompt_tokens')} tokens: this model takes {CONTEXT_TOKENS} in all"
+        )
+    return ProviderError(
+        f"the model's engine refused the request ({str(error.get('type'))[:60]})",
+        status_code=500,
+        error_type="provider_server_error",
+    )
