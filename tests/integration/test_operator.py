@@ -57,7 +57,11 @@ async def end(
 
 async def claim_soon(store: MongoStore, job_id: UUID) -> ClaimedJob:
     """Claim a job that was made this very moment: by the database's clock it may be due in a millisecond only."""
-    (claimed,) = await eventually(lambda: store.claim([job_id], lease=uuid4(), worker="worker-2", suspects=False))
+
+    async def claim() -> list[ClaimedJob]:
+        return await store.claim([job_id], lease=uuid4(), worker="worker-2", suspects=False)
+
+    (claimed,) = await eventually(claim)
     return claimed
 
 
