@@ -61,8 +61,8 @@ async def claim_soon(store: MongoStore, job_id: UUID) -> ClaimedJob:
     async def claim() -> list[ClaimedJob]:
         return await store.claim([job_id], lease=uuid4(), worker="worker-2", suspects=False)
 
-    (claimed,) = await eventually(claim)
-    return claimed
+    found: list[ClaimedJob] = await eventually(claim)
+    return found[0]
 
 
 async def test_a_new_key_opens_the_door_at_once_and_its_secret_is_not_stored(
