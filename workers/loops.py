@@ -12,6 +12,7 @@ from shared.admin import Health
 Loop = Coroutine[Any, Any, None]
 
 _BEAT_SECONDS = 1.0
+_CANCEL_AGAIN_SECONDS = 0.2
 
 
 async def until_stopped(loops: Sequence[Loop], stop: asyncio.Event) -> None:
@@ -26,7 +27,7 @@ async def until_stopped(loops: Sequence[Loop], stop: asyncio.Event) -> None:
         for task in done:
             task.result()
     finally:
-        await _cancel([stopped, *tasks])
+        await cancelled([stopped, *tasks])
 
 
 @contextlib.asynccontextmanager
@@ -36,7 +37,7 @@ async def background(loop: Loop) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await _cancel([task])
+        await cancelled([task])
 
 
 async def beat(health: Health) -> None:
@@ -46,7 +47,14 @@ async def beat(health: Health) -> None:
         await asyncio.sleep(_BEAT_SECONDS)
 
 
-async def _cancel(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
+    """Cancel tasks and wait until all have ended.
+
+    A cancellation can get lost in a library that turns it into an error of its own, which a loop then survives; so
+    whoever does not end is cancelled again.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)

@@ -30,6 +30,7 @@ from workers.fleet.held import Held, Hold
 from workers.fleet.inbox import Inbox
 from workers.fleet.outcome import Dead, GiveBack, Outcome, Succeeded, died, to_record
 from workers.fleet.recorder import Recorder
+from workers.loops import cancelled
 from workers.providers.base import ProviderError
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Fleet:
         self._recorder = Recorder(store, settings.unrecorded_bytes)
         self._stopping = False
         self._reserved = 0
+        self._claims: set[asyncio.Future[int]] = set()
         self._backlog = False
         self._quiet_until = 0.0
         SLOTS.set(settings.slots)
@@ -130,9 +132,16 @@ class Fleet:
         self._quiet_until = time.monotonic() + self.held.renew_interval
 
     async def _claim(self, ids: Sequence[UUID], source: str, *, suspects: bool = False) -> int:
+        """Claim and start; how many. A stop lets a claim under way come to its end: what it took must be held."""
         fresh = [job_id for job_id in ids if job_id not in self.held]
         if not fresh:
             return 0
+        claim = asyncio.ensure_future(self._claim_fresh(fresh, source, suspects=suspects))
+        self._claims.add(claim)
+        claim.add_done_callback(self._claims.discard)
+        return await asyncio.shield(claim)
+
+    async def _claim_fresh(self, fresh: Sequence[UUID], source: str, *, suspects: bool) -> int:
         self._reserved += len(fresh)
         try:
             jobs = await self._store.claim(fresh, lease=uuid4(), worker=self._worker, suspects=suspects)
@@ -213,6 +222,7 @@ class Fleet:
         Leases are renewed all the while by `held.keep`.
         """
         self._stopping = True
+        await asyncio.gather(*self._claims)
         tasks = [hold.task for hold in self.held.holds() if hold.task]
         if tasks:
             log.info("stopping: %d jobs run, waiting up to %.0f s", len(tasks), self._settings.drain_seconds)
@@ -221,9 +231,8 @@ class Fleet:
 
     async def _give_back(self, hold: Hold) -> None:
         """Abort a running attempt and release its job, due at once; an outcome on its way is waited for."""
-        hold.abort()
         if hold.task is not None:
-            await asyncio.wait([hold.task])
+            await (asyncio.wait([hold.task]) if hold.recording else cancelled([hold.task]))
         if hold.recording or hold.lost:
             return
         hold.recording = True

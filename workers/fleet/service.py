@@ -10,9 +10,8 @@ import socket
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from shared.kafka.listener import BellListener
-
 from shared.admin import Health
+from shared.kafka.listener import BellListener
 from shared.mongo.client import connect
 from shared.mongo.store import MongoStore
 from shared.settings import Settings

@@ -1,0 +1,72 @@
+"""Loops of a process: the first that ends takes the others down, and a stop ends even a stubborn one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from workers.loops import background, cancelled, until_stopped
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_a_stop_ends_every_loop() -> None:
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(until_stopped([forever(), forever()], stop))
+    await asyncio.sleep(0)
+    stop.set()
+    await asyncio.wait_for(running, 1)
+
+
+async def test_a_loop_that_fails_is_raised_and_ends_the_others() -> None:
+    ended = asyncio.Event()
+
+    async def other() -> None:
+        try:
+            await forever()
+        finally:
+            ended.set()
+
+    async def failing() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("dead")
+
+    with pytest.raises(ValueError, match="dead"):
+        await until_stopped([other(), failing()], asyncio.Event())
+    assert ended.is_set()
+
+
+async def test_a_task_that_loses_a_cancellation_is_cancelled_again() -> None:
+    swallowed = 0
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await forever()
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed == 3:
+                    raise
+
+    task = asyncio.ensure_future(stubborn())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(cancelled([task]), 5)
+    assert swallowed == 3
+
+
+async def test_a_background_loop_ends_with_its_block() -> None:
+    ended = asyncio.Event()
+
+    async def loop() -> None:
+        try:
+            await forever()
+        finally:
+            ended.set()
+
+    async with background(loop()):
+        await asyncio.sleep(0)
+    assert ended.is_set()
