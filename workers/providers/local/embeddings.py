@@ -6,7 +6,7 @@ import numpy as np
 
 from shared.schemas import Embedding
 from workers.providers.base import Answer
-from workers.providers.local.encoder import MAX_TOKENS, Encoder, check_count
+from workers.providers.local.encoder import DIMENSIONS, MAX_TOKENS, Encoder, check_count
 from workers.providers.local.task import Task, invalid, json_answer
 
 _DECIMALS = 8  # a float32 of a unit vector carries no more
@@ -18,12 +18,11 @@ def answer(task: Task, encoder: Encoder) -> Answer:
     texts = _texts(request)
     if request.encoding_format not in (None, "float", "base64"):
         raise invalid(f"field 'encoding_format': expected float or base64, got {request.encoding_format!r}")
-    encoded = encoder.encode(texts, task.stop_if_abandoned)
-    dimensions = encoded.vectors.shape[1]
-    if request.dimensions not in (None, dimensions):
+    if request.dimensions not in (None, DIMENSIONS):
         raise invalid(
-            f"field 'dimensions': this model always gives {dimensions} numbers, it was not trained to be cut short"
+            f"field 'dimensions': this model always gives {DIMENSIONS} numbers, it was not trained to be cut short"
         )
+    encoded = encoder.encode(texts, task.stop_if_abandoned)
     if encoded.cut and request.auto_truncate is False:
         raise invalid(f"input[{encoded.cut[0]}] is too long: this model reads {MAX_TOKENS} tokens of a text")
     vectors = _base64(encoded.vectors) if request.encoding_format == "base64" else _floats(encoded.vectors)

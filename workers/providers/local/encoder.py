@@ -7,6 +7,8 @@ import numpy as np
 
 from workers.providers.local.task import invalid
 
+DIMENSIONS = 384
+
 MAX_TOKENS = 256
 """Tokens of one text that are read, start and end marker included: the length that the model card gives."""
 MAX_TEXTS = 2048
@@ -14,7 +16,7 @@ MAX_TEXTS = 2048
 
 
 class Encoded(NamedTuple):
-    """Unit vectors (texts, 384) as float32, tokens read per text, and the indexes of texts that were too long."""
+    """Unit vectors (texts, DIMENSIONS) as float32, tokens read per text, indexes of the texts that were too long."""
 
     vectors: np.ndarray
     tokens: list[int]

@@ -1,4 +1,4 @@
-"""The line in front of one model: one call at a time, a bounded number waiting, each with its time-out."""
+"""The line in front of one model: one call at a time, as many waiting as can be done in time, each with its time-out."""
 
 import asyncio
 import logging
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
 """How long `close` waits for what runs; longer than a model is given to come to a stopping point."""
-_RETRY_AFTER_SECONDS = (1.0, 60.0)
+_LONGEST_RETRY_AFTER = 10.0  # it pauses every local model of the fleet, so it is no more than a breath
 _WEIGHT_OF_THE_LATEST = 0.2
 
 
@@ -39,6 +39,7 @@ class Lane:
     """Runs the calls of one model, in a thread that does nothing but wait for the model."""
 
     def __init__(self, name: str, engine: Engine, *, capacity: int) -> None:
+        """`capacity`: calls that may wait or run."""
         self.name = name
         self._engine = engine
         self._capacity = capacity
@@ -46,10 +47,10 @@ class Lane:
         self._lock = threading.Lock()
         self._tasks: set[Task] = set()  # waiting or running; guarded by the lock
         self._closed = False
-        self._seconds_per_call = 0.5  # a running mean, for Retry-After only
+        self._seconds_per_call = 0.5  # a running mean, to tell how long the line is
 
     async def run(self, call: Call) -> Answer:
-        """Answers the call in time. Raises ProviderError: 503 when the line is full, 504 when the time is up."""
+        """Answers the call in time. Raises ProviderError: 503 when the line is too long, 504 when the time is up."""
         task = Task(call)
         self._enter(task)
         future = self._thread.submit(self._work, task)
@@ -83,8 +84,9 @@ class Lane:
         with self._lock:
             if self._closed:
                 raise abandoned()
-            if len(self._tasks) >= self._capacity:
-                raise self._busy()
+            wait = len(self._tasks) * self._seconds_per_call
+            if len(self._tasks) >= self._capacity or wait > task.call.timeout / 2:
+                raise self._busy(wait)
             self._tasks.add(task)
 
     def _leave(self, task: Task) -> None:
@@ -100,15 +102,13 @@ class Lane:
             took = time.monotonic() - started
             self._seconds_per_call += _WEIGHT_OF_THE_LATEST * (took - self._seconds_per_call)
 
-    def _busy(self) -> ProviderError:
-        shortest, longest = _RETRY_AFTER_SECONDS
-        wait = min(max(len(self._tasks) * self._seconds_per_call, shortest), longest)
+    def _busy(self, wait: float) -> ProviderError:
         return ProviderError(
-            f"local model {self.name} has {len(self._tasks)} calls waiting, as many as it takes",
+            f"local model {self.name} has {len(self._tasks)} calls waiting, about {wait:.0f} s of work",
             status_code=503,
             error_type="provider_overloaded",
             retryable=True,
-            retry_after=float(math.ceil(wait)),
+            retry_after=float(math.ceil(min(max(wait, 1.0), _LONGEST_RETRY_AFTER))),
         )
 
     def _timed_out(self, seconds: float) -> ProviderError:
@@ -116,5 +116,6 @@ class Lane:
             f"local model {self.name} did not finish within {seconds:g} s",
             status_code=504,
             error_type="provider_timeout",
+            type="request_timed_out",
             retryable=True,
         )

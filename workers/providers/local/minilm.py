@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from workers.providers.base import Answer
 from workers.providers.local import embeddings, rerank
-from workers.providers.local.encoder import MAX_TOKENS, Encoded
+from workers.providers.local.encoder import DIMENSIONS, MAX_TOKENS, Encoded
 from workers.providers.local.package_files import package_directory
 from workers.providers.local.task import Task
 
@@ -47,7 +47,7 @@ class MiniLm:
     def encode(self, texts: Sequence[str], stop: Callable[[], None], max_tokens: int = MAX_TOKENS) -> Encoded:
         """One unit vector per text. `stop` is asked between runs and may raise."""
         ids, cut = self._tokenize(texts, stop, max_tokens)
-        vectors = np.empty((len(texts), 384), np.float32)
+        vectors = np.empty((len(texts), DIMENSIONS), np.float32)
         # Texts of like length share a run, so that little is padding.
         order = sorted(range(len(texts)), key=lambda index: len(ids[index]))
         while order:

@@ -27,10 +27,10 @@ _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 class ModelProcess:
     """One model in a process of its own. Used by one thread, but for `kill`."""
 
-    def __init__(self, module: str, threads: int) -> None:
-        """`module` has a function `load(threads)` that returns a Model."""
+    def __init__(self, name: str, module: str, threads: int) -> None:
+        """`module` has a function `load(threads)` that returns a Model; `name` is for logs and errors."""
+        self._name = name
         self._module = module
-        self._name = module.rpartition(".")[2]
         self._threads = threads
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = False

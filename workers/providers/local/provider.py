@@ -7,6 +7,7 @@ from shared.local_models import why_unavailable
 from workers.providers.base import Answer, Call, ProviderError
 from workers.providers.local.lane import Lane
 from workers.providers.local.model_process import ModelProcess
+from workers.providers.local.task import abandoned
 
 _MODULES = {
     "minilm": "minilm",
@@ -16,19 +17,19 @@ _MODULES = {
     "rapidocr": "rapid_ocr",
     "smollm2-135m-demo": "smollm",
 }
-_CAPACITIES = {"minilm": 512}
-_CAPACITY = 32  # of the slow models: a call beyond it would wait for half a minute or more
+_CAPACITY = 1024  # calls per model; the worker's slots bound them before, and their bodies are in memory anyway
 _MOST_THREADS = 4
 
 
 class LocalProvider:
     """Answers with the models that ship inside packages. A model that nobody asks for costs nothing."""
 
-    def __init__(self, *, threads: int | None = None, capacity: int | None = None) -> None:
+    def __init__(self, *, threads: int | None = None, capacity: int = _CAPACITY) -> None:
         """`threads`: CPU threads per model; `capacity`: calls that may wait or run per model."""
         self._threads = threads or default_threads()
         self._capacity = capacity
         self._lanes: dict[str, Lane] = {}
+        self._closed = False
 
     async def call(self, call: Call) -> Answer:
         """Makes the call in the model's process. Raises ProviderError."""
@@ -42,18 +43,20 @@ class LocalProvider:
                 code="model_not_found",
                 retryable=False,
             )
+        if self._closed:
+            raise abandoned()
         return await self._lane(_MODULES[call.model]).run(call)
 
     async def close(self) -> None:
         """Stops all models and their processes. Safe to call twice."""
+        self._closed = True
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
 
     def _lane(self, module: str) -> Lane:
         if module not in self._lanes:
-            capacity = self._capacity or _CAPACITIES.get(module, _CAPACITY)
-            self._lanes[module] = Lane(
-                module, ModelProcess(f"{__package__}.{module}", self._threads), capacity=capacity
-            )
+            name = next(model for model, its_module in _MODULES.items() if its_module == module)
+            engine = ModelProcess(name, f"{__package__}.{module}", self._threads)
+            self._lanes[module] = Lane(name, engine, capacity=self._capacity)
         return self._lanes[module]
 
 

@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from shared.form import Form, FormError, parse_form
+from workers.providers import bodies
 from workers.providers.base import Answer, Call, ProviderError
 
 T = TypeVar("T")
@@ -35,16 +36,26 @@ class Task:
     def json(self, schema: type[T]) -> T:
         """The request, decoded. Raises ProviderError when it does not have this schema."""
         try:
-            return msgspec.json.decode(self.call.content.data, type=schema)
+            return msgspec.json.decode(self._body(), type=schema)
         except (msgspec.DecodeError, RecursionError) as error:
             raise invalid(f"the request body does not fit: {error}") from None
 
     def form(self) -> Form:
         """The request, parsed as a form. Raises ProviderError when it is none."""
         try:
-            return parse_form(self.call.content.data, self.call.content.content_type)
+            content_type, body = bodies.build(self.call, "local")
+            return parse_form(body, content_type, max_text_bytes=len(body), max_file_bytes=len(body))
         except FormError as error:
             raise invalid(error.message) from None
+
+    def _body(self) -> bytes:
+        """The client's body, with what a fallback's parameters change."""
+        body = self.call.content.data
+        if not self.call.params:
+            return body
+        fields = dict[str, msgspec.Raw]
+        changed = {**msgspec.json.decode(body, type=fields), **msgspec.json.decode(self.call.params, type=fields)}
+        return msgspec.json.encode(changed)
 
 
 class Model(Protocol):
