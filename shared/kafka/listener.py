@@ -12,10 +12,11 @@ from typing import Any
 from uuid import UUID
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
-from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError
 
 from shared import metrics
+from shared.catalogue import MODALITIES
 from shared.kafka.bell import BadBell, decode_bell
 from shared.kafka.calm import CalmClient
 from shared.kafka.connection import connection_arguments, silence_client_logs
@@ -65,6 +66,7 @@ class BellListener:
         self._group = group_name(settings)
         self._fetch_wait_ms = int(settings.kafka_fetch_wait_seconds * 1000)
         self._modalities = {topic_name(settings, modality): modality for modality in modalities}
+        self._all_topics = [topic_name(settings, modality) for modality in MODALITIES]
         self._heard = {modality: metrics.BELLS_HEARD.labels(modality) for modality in modalities}
         self._bad = {modality: metrics.BELLS_BAD.labels(modality) for modality in modalities}
         self._on_ids = on_ids
@@ -156,8 +158,8 @@ class BellListener:
             **self._arguments | {"kafka_client": build_client},
             group_id=self._group,
             # Eager: a rebalance takes a few tenths of a second, the cooperative protocol's two rounds take seconds.
-            # Round robin over all topics: with more workers than partitions per topic everybody still hears some.
-            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+            # Range: the library's round robin fails when members serve different topics.
+            partition_assignment_strategy=[RangePartitionAssignor],
             auto_offset_reset="latest",
             enable_auto_commit=False,
             session_timeout_ms=int(SESSION_SECONDS * 1000),
@@ -171,6 +173,9 @@ class BellListener:
             check_crcs=False,  # computed in Python; a damaged bell is at worst an id that nobody knows
             metrics_enabled=False,
         )
+        # The member that leads the group assigns topics that it may not serve itself. Unless it knows their partitions
+        # beforehand it needs a second rebalance, which the embedded broker does not grant.
+        clients[0].cluster.set_topics(self._all_topics)
         try:
             while not self._stopping and clients[0].silence() < REBUILD_SECONDS:
                 self._turn(consumer)
