@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import bson
@@ -25,6 +25,9 @@ VIEW_FIELDS = dict.fromkeys(
     ],
     True,
 )
+_CLOCK_SLACK = timedelta(milliseconds=100)
+"""A new job is due this much before its time: an edge knows the database's clock to a few milliseconds only, and a bell
+may be heard within one."""
 CLAIM_FIELDS = {"attempts": False, "fingerprint": False, "key_id": False}
 
 _CODEC: CodecOptions[Document] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
@@ -43,7 +46,7 @@ def encode_new(job: NewJob, ref: PayloadRef | None) -> bytes:
         "status": Status.PENDING.value,
         "request": {"kind": job.content.kind, "content_type": job.content.content_type}
         | encode_body(job.content.data if ref is None else ref),
-        "wake_at": job.created_at,
+        "wake_at": job.created_at - _CLOCK_SLACK,
         "created_at": job.created_at,
         "deadline_at": job.deadline_at,
         "result_ttl": job.result_ttl,
@@ -132,7 +135,7 @@ def decode_claimed(document: Document) -> ClaimedJob:
         releases=document.get("releases", 0),
         created_at=document["created_at"],
         deadline_in=(document["deadline_at"] - claimed_at).total_seconds(),
-        waited=(claimed_at - lease["due"]).total_seconds(),
+        waited=(claimed_at - max(lease["due"], document["created_at"])).total_seconds(),
         result_ttl=document["result_ttl"],
     )
 
