@@ -28,7 +28,7 @@ from edge.resources.docs import documentation
 from edge.resources.health import HEALTH_OK, LivezResource, Readiness, ReadyzResource
 from edge.resources.jobs import PollResource, ResultStream, SubmitResource
 from edge.submission import Submissions
-from shared.catalogue import CATALOGUE
+from shared.catalogue import CATALOGUE, Endpoint
 from shared.metrics import GUARD_REFUSALS
 from shared.providers import ProviderConfig
 from shared.settings import Settings
@@ -70,12 +70,12 @@ def _add_routes(app: Falcon, services: EdgeServices, intake: Intake) -> None:
     submissions = Submissions(store, intake, principals, settings)
     collector = Collector(store, principals)
     results = ResultStream(store, max(1, settings.max_inflight_bytes // STREAM_BYTES))
-    readers = _readers(services)
+    large = asyncio.Semaphore(1)
     for endpoint in CATALOGUE:
-        app.add_route(endpoint.path, SubmitResource(endpoint, readers[endpoint.request_type], submissions))
+        app.add_route(endpoint.path, SubmitResource(endpoint, _reader(services, endpoint, large), submissions))
         app.add_route(f"{endpoint.path}/{{job_id}}", PollResource(endpoint, collector, results))
     dropin = responses.ResponsesServices(
-        reader=readers[responses.ENDPOINT.request_type],
+        reader=_reader(services, responses.ENDPOINT, large, takes_background=True),
         submissions=submissions,
         collector=collector,
         results=results,
@@ -89,16 +89,19 @@ def _add_routes(app: Falcon, services: EdgeServices, intake: Intake) -> None:
     _add_plain_routes(app, services, principals)
 
 
-def _readers(services: EdgeServices) -> dict[str, BodyReader]:
-    """One reader per request type; all share the one place for large bodies."""
+def _reader(
+    services: EdgeServices, endpoint: Endpoint, large: asyncio.Semaphore, *, takes_background: bool = False
+) -> BodyReader:
+    """The reader of one endpoint's bodies; all share the one place for `large` ones."""
     settings = services.settings
-    large = asyncio.Semaphore(1)
-    return {
-        endpoint.request_type: BodyReader(
-            parser(endpoint, services.providers, settings.default_provider, settings.max_request_bytes), large
-        )
-        for endpoint in CATALOGUE
-    }
+    parse = parser(
+        endpoint,
+        services.providers,
+        settings.default_provider,
+        settings.max_request_bytes,
+        takes_background=takes_background,
+    )
+    return BodyReader(parse, large)
 
 
 def _add_plain_routes(app: Falcon, services: EdgeServices, principals: Principals) -> None:

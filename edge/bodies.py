@@ -14,18 +14,19 @@ import msgspec
 
 from edge.errors import TooLarge
 from edge.explain import syntax_problem, type_problem
+from edge.idempotency import body_digest
 from shared.catalogue import Endpoint
 from shared.content import Content
 from shared.errors import BadRequest, UnsupportedBody
 from shared.form import Form, FormError, parse_form
 from shared.form_schema import FormSchema
 from shared.providers import ModelError, ProviderConfig, Target, parse_fallbacks, split_model
-from shared.schemas import JsonBody
+from shared.schemas import JsonBody, Object
 
 LARGE_BODY = 256 * 1024
 """Bodies above this many bytes are read in a thread, one at a time."""
 
-MAX_VALUES = 2_000_000
+MAX_VALUES = 1_000_000
 """Values a large JSON body may hold, counted by its commas: a cheap bound on the memory that decoding takes."""
 
 MAX_MODEL_CHARACTERS = 256
@@ -35,15 +36,18 @@ _any = msgspec.json.Decoder()
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """A complete, valid request. `parsed` is the body as it was understood: a JSON object, or a form."""
+    """A complete, valid request: where it goes and what is stored."""
 
     targets: tuple[Target, ...]
     content: Content
-    parsed: dict[str, Any] | Form
+    digest: bytes | None
+    """What the body says, for comparison; only made when asked for."""
+    background: bool | None = None
+    """The drop-in routes' wish for a job, taken out of the body; None when the body says nothing."""
 
 
-Parse = Callable[[bytes, str], ParsedRequest]
-"""From a body and its Content-Type to a request. Raises a Refusal."""
+Parse = Callable[[bytes, str, bool], ParsedRequest]
+"""From a body, its Content-Type and whether a digest is wanted to a request. Raises a Refusal."""
 
 
 class BodyReader:
@@ -53,21 +57,28 @@ class BodyReader:
         self._parse = parse
         self._large = large
 
-    async def read(self, data: bytes, content_type: str) -> ParsedRequest:
+    async def read(self, data: bytes, content_type: str, *, digest: bool) -> ParsedRequest:
         """Decode and validate. Raises a Refusal. A large body must not hold up the requests beside it."""
         if len(data) <= LARGE_BODY:
-            return self._parse(data, content_type)
+            return self._parse(data, content_type, digest)
         async with self._large:
-            return await asyncio.to_thread(self._parse, data, content_type)
+            return await asyncio.to_thread(self._parse, data, content_type, digest)
 
 
-def parser(endpoint: Endpoint, providers: Mapping[str, ProviderConfig], default_provider: str, max_bytes: int) -> Parse:
-    """The parser of one endpoint."""
+def parser(
+    endpoint: Endpoint,
+    providers: Mapping[str, ProviderConfig],
+    default_provider: str,
+    max_bytes: int,
+    *,
+    takes_background: bool = False,
+) -> Parse:
+    """The parser of one endpoint. `takes_background`: that field is for us and not for the provider."""
     models = _Models(providers, default_provider)
     if endpoint.form is not None:
         return _FormParser(endpoint, endpoint.form, models, max_bytes)
     assert endpoint.json is not None
-    return _JsonParser(endpoint, endpoint.json, models)
+    return _JsonParser(endpoint, endpoint.json, models, takes_background)
 
 
 class _Models:
@@ -96,12 +107,13 @@ class _Models:
 class _JsonParser:
     """Any body that is not multipart is taken for JSON, whatever its Content-Type: curl's -d sends a form's."""
 
-    def __init__(self, endpoint: Endpoint, schema: type[JsonBody], models: _Models) -> None:
+    def __init__(self, endpoint: Endpoint, schema: type[JsonBody], models: _Models, takes_background: bool) -> None:
         self._endpoint = endpoint
+        self._takes_background = takes_background
         self._decoder = msgspec.json.Decoder(schema)
         self._models = models
 
-    def __call__(self, data: bytes, content_type: str) -> ParsedRequest:
+    def __call__(self, data: bytes, content_type: str, digest: bool) -> ParsedRequest:
         if content_type[:10].lower() == "multipart/":
             raise UnsupportedBody(f"{self._endpoint.path} takes a JSON body, got Content-Type {content_type[:60]!r}")
         if len(data) > LARGE_BODY and data.count(b",") > MAX_VALUES:
@@ -112,7 +124,11 @@ class _JsonParser:
         if problem := body.missing(target.provider):
             raise BadRequest(problem)
         self._refuse_streaming(body)
-        return ParsedRequest(targets, Content("json", data), parsed)
+        background = None
+        if self._takes_background and "background" in parsed:
+            background = bool(parsed.pop("background"))
+            data = _without_background(data)
+        return ParsedRequest(targets, Content("json", data), body_digest(parsed) if digest else None, background)
 
     def _decode(self, data: bytes) -> tuple[JsonBody, dict[str, Any]]:
         """Decode twice: the schema's decoder skips over unknown fields without looking whether a reader can."""
@@ -147,7 +163,7 @@ class _FormParser:
         self._models = models
         self._max_bytes = max_bytes
 
-    def __call__(self, data: bytes, content_type: str) -> ParsedRequest:
+    def __call__(self, data: bytes, content_type: str, digest: bool) -> ParsedRequest:
         try:
             form = parse_form(data, content_type, max_file_bytes=self._max_bytes)
             texts = _first_texts(form)
@@ -161,7 +177,14 @@ class _FormParser:
             raise BadRequest(problem)
         if self._endpoint.stream_rule == "stream" and texts.get("stream") == "true":
             raise BadRequest("field 'stream': expected anything but 'true': a job cannot stream, collect its result")
-        return ParsedRequest(targets, Content("multipart", data, content_type), form)
+        return ParsedRequest(targets, Content("multipart", data, content_type), body_digest(form) if digest else None)
+
+
+def _without_background(body: bytes) -> bytes:
+    """The same object without that field; what stays keeps its bytes."""
+    fields = msgspec.json.decode(body, type=Object)
+    del fields["background"]
+    return msgspec.json.encode(fields)
 
 
 def _first_texts(form: Form) -> dict[str, str]:

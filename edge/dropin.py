@@ -78,13 +78,6 @@ def failed(view: JobView, stored: bytes) -> bytes:
     )
 
 
-def without_background(body: bytes) -> bytes:
-    """The request without its `background` field: it was meant for us, and the provider must answer at once."""
-    fields = msgspec.json.decode(body, type=Object)
-    fields.pop("background", None)
-    return msgspec.json.encode(fields)
-
-
 class _Detail(msgspec.Struct):
     message: str = "the job failed"
     type: str | None = None

@@ -12,9 +12,10 @@ RawHeaders = Iterable[tuple[bytes, bytes]]
 
 _KEY_PREFIX = b"sk-bf-"
 _FORWARD_PREFIX = b"x-bf-eh-"
+_KEY_SOURCES = frozenset({b"x-bf-vk", b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"})
 _READ = frozenset(
     {
-        *(b"x-bf-vk", b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key"),
+        *_KEY_SOURCES,
         *(b"content-type", b"idempotency-key"),
         *(b"x-bf-async", b"x-bf-async-id", b"x-bf-async-webhook", b"x-bf-async-job-result-ttl"),
         *(b"x-bf-passthrough-extra-params", b"x-coatcheck-deadline"),
@@ -41,24 +42,12 @@ class CallHeaders:
     values: dict[bytes, bytes]
     forward: tuple[tuple[str, str], ...]
     """Pass-through headers for the provider, names in lower case, repeated ones kept in order."""
+    virtual_key: bytes | None
+    """The secret of the virtual key; None when no header holds one."""
 
     @property
     def content_type(self) -> str:
         return self.values.get(b"content-type", b"").decode("latin-1")
-
-    @property
-    def virtual_key(self) -> bytes | None:
-        """The secret of the virtual key, by fixed precedence; None when none of the headers holds one."""
-        if direct := self.values.get(b"x-bf-vk"):
-            return direct
-        scheme, _, token = self.values.get(b"authorization", b"").partition(b" ")
-        token = token.strip()
-        if scheme.lower() == b"bearer" and _is_virtual_key(token):
-            return token
-        for name in _PREFIXED_KEY_SOURCES:
-            if _is_virtual_key(value := self.values.get(name, b"")):
-                return value
-        return None
 
     @property
     def extra_params(self) -> bool:
@@ -77,6 +66,11 @@ class CallHeaders:
     def webhook(self) -> str | None:
         value = self.values.get(b"x-bf-async-webhook", b"").strip()
         return value.decode("latin-1") if value else None
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether there is an Idempotency-Key, valid or not."""
+        return b"idempotency-key" in self.values
 
     @property
     def idempotency_key(self) -> str | None:
@@ -123,7 +117,26 @@ def read_headers(raw: RawHeaders) -> CallHeaders:
             passed = name[len(_FORWARD_PREFIX) :].decode("latin-1").lower()
             if passed and passed not in NEVER_FORWARDED and not passed.startswith("x-bf-"):
                 forward.append((passed, _forwardable(passed, value)))
-    return CallHeaders(values, tuple(forward))
+    key = None if _KEY_SOURCES.isdisjoint(values) else _virtual_key(values)
+    return CallHeaders(values, tuple(forward), key)
+
+
+def _virtual_key(values: dict[bytes, bytes]) -> bytes | None:
+    """By fixed precedence. Only `x-bf-vk` may hold any text; elsewhere what lacks the prefix is somebody else's key."""
+    if direct := values.get(b"x-bf-vk"):
+        return direct
+    scheme, _, token = values.get(b"authorization", b"").partition(b" ")
+    token = token.strip()
+    if scheme.lower() == b"bearer" and _has_prefix(token):
+        return token
+    for name in _PREFIXED_KEY_SOURCES:
+        if _has_prefix(value := values.get(name, b"")):
+            return value
+    return None
+
+
+def _has_prefix(value: bytes) -> bool:
+    return value[: len(_KEY_PREFIX)].lower() == _KEY_PREFIX
 
 
 def _forwardable(name: str, value: bytes) -> str:
@@ -131,10 +144,6 @@ def _forwardable(name: str, value: bytes) -> str:
     if not _SAFE_VALUE.fullmatch(text):
         raise BadRequest(f"header 'x-bf-eh-{name[:60]}': expected printable ASCII, which every provider accepts")
     return text
-
-
-def _is_virtual_key(value: bytes) -> bool:
-    return value[: len(_KEY_PREFIX)].lower() == _KEY_PREFIX
 
 
 def _capped(digits: bytes, maximum: int) -> int:

@@ -13,23 +13,31 @@ from shared.form import Form
 _sorted = msgspec.json.Encoder(order="sorted")
 
 
-def fingerprint(
-    request_type: str, parsed: dict[str, Any] | Form, forward: tuple[tuple[str, str], ...], extra_params: bool
-) -> bytes:
-    """A digest of everything that shapes the result: request type, body, pass-through headers.
+def body_digest(parsed: dict[str, Any] | Form) -> bytes:
+    """A digest of what a body says.
 
     JSON counts by value, so spaces and the order of keys do not matter; a form counts by its parts in order, so its
-    boundary does not. How long a result is kept or a job may take is not part of it.
+    boundary does not.
     """
     digest = hashlib.sha256()
-    _add(digest, request_type.encode())
-    _add(digest, msgspec.json.encode([sorted(forward, key=itemgetter(0)), extra_params]))
     if isinstance(parsed, Form):
         for part in parsed.parts:
             _add(digest, msgspec.json.encode([part.name, part.filename, part.content_type]))
             _add(digest, part.data)
     else:
         _add(digest, _sorted.encode(parsed))
+    return digest.digest()
+
+
+def fingerprint(request_type: str, body: bytes, forward: tuple[tuple[str, str], ...], extra_params: bool) -> bytes:
+    """A digest of everything that shapes the result: request type, digest of the body, pass-through headers.
+
+    How long a result is kept or a job may take is not part of it.
+    """
+    digest = hashlib.sha256()
+    _add(digest, request_type.encode())
+    _add(digest, body)
+    _add(digest, msgspec.json.encode([sorted(forward, key=itemgetter(0)), extra_params]))
     return digest.digest()
 
 

@@ -70,7 +70,6 @@ class Submissions:
             raise BadRequest("header 'x-bf-async-webhook': no webhook of this name is registered: leave the header out")
         key_id = None if key is None else key.id
         now = self._store.now()
-        keyed = idempotency_key is not None
         return NewJob(
             id=await self._keyed_id(key_id, idempotency_key) if idempotency_key else new_job_id(now.timestamp()),
             request_type=endpoint.request_type,
@@ -81,7 +80,7 @@ class Submissions:
             extra_params=headers.extra_params,
             request_id=request_id,
             key_id=key_id,
-            fingerprint=_fingerprint(endpoint, headers, request) if keyed else None,
+            fingerprint=_fingerprint(endpoint, headers, request),
             created_at=now,
             deadline_at=now + timedelta(seconds=deadline),
             result_ttl=headers.result_ttl(default=settings.result_ttl_seconds, maximum=settings.result_ttl_max_seconds),
@@ -91,5 +90,7 @@ class Submissions:
         return keyed_job_id(await self._store.id_secret(), key_id, idempotency_key)
 
 
-def _fingerprint(endpoint: Endpoint, headers: CallHeaders, request: ParsedRequest) -> bytes:
-    return fingerprint(endpoint.request_type, request.parsed, headers.forward, headers.extra_params)
+def _fingerprint(endpoint: Endpoint, headers: CallHeaders, request: ParsedRequest) -> bytes | None:
+    if request.digest is None:
+        return None
+    return fingerprint(endpoint.request_type, request.digest, headers.forward, headers.extra_params)

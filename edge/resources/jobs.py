@@ -34,7 +34,7 @@ class SubmitResource:
         self._submissions.admit(headers)
         data = await req.stream.read()
         body_is_complete(req)
-        request = await self._reader.read(data, headers.content_type)
+        request = await self._reader.read(data, headers.content_type, digest=headers.is_keyed)
         ticket = await self._submissions.submit(self._endpoint, headers, request, request_id_of(req))
         resp.status = 202
         resp.data = envelope.accepted(ticket.id, ticket.request_id, ticket.created_at)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import dataclass
 
 from falcon.asgi import Request, Response
 
 from edge import dropin
 from edge.access import body_is_complete
-from edge.bodies import LARGE_BODY, BodyReader, ParsedRequest
+from edge.bodies import BodyReader, ParsedRequest
 from edge.collect import Collector
 from edge.errors import StillRunning, request_id_of
 from edge.gate import Gate
@@ -20,7 +19,6 @@ from edge.headers import CallHeaders, read_headers
 from edge.resources.jobs import ResultStream
 from edge.submission import Submissions, Ticket
 from shared.catalogue import BY_TYPE
-from shared.content import Content
 from shared.errors import BadRequest, Overloaded, StoreUnavailable
 from shared.job import JobView, PayloadRef, Status
 
@@ -60,13 +58,10 @@ class ResponsesResource:
         self._services.submissions.admit(headers)
         data = await req.stream.read()
         body_is_complete(req)
-        request = await self._services.reader.read(data, headers.content_type)
-        asked = _asked_for_background(request)
-        if asked is not None:
-            request = await _without_background(request)
+        request = await self._services.reader.read(data, headers.content_type, digest=headers.is_keyed)
         if headers.wants_async:
             await self._submit(req, resp, headers, request, status="pending", background=False)
-        elif asked:
+        elif request.background:
             await self._submit(req, resp, headers, request, status="queued", background=True)
         else:
             with self._services.waiters:
@@ -168,20 +163,3 @@ class ResponsesResource:
         if view.body is None:
             raise ValueError(f"job {view.id} has ended without a body")
         return make(view.body)
-
-
-def _asked_for_background(request: ParsedRequest) -> bool | None:
-    """What the body says about `background`; None when it says nothing."""
-    body = cast(dict[str, Any], request.parsed)
-    return bool(body["background"]) if "background" in body else None
-
-
-async def _without_background(request: ParsedRequest) -> ParsedRequest:
-    data = request.content.data
-    if len(data) > LARGE_BODY:
-        shorter = await asyncio.to_thread(dropin.without_background, data)
-    else:
-        shorter = dropin.without_background(data)
-    body = cast(dict[str, Any], request.parsed)
-    kept = {name: value for name, value in body.items() if name != "background"}
-    return replace(request, content=Content("json", shorter), parsed=kept)

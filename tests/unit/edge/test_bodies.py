@@ -13,7 +13,7 @@ from edge import bodies
 from edge.bodies import BodyReader, ParsedRequest, parser
 from shared.catalogue import BY_TYPE
 from shared.errors import BadRequest, Refusal, UnsupportedBody
-from shared.form import Form, Part, encode_form
+from shared.form import Part, encode_form, parse_form
 from shared.providers import ProviderConfig, Target
 
 PROVIDERS = {
@@ -24,12 +24,12 @@ MIB = 1024 * 1024
 
 
 def parse_json(request_type: str, body: bytes, content_type: str = "application/json") -> ParsedRequest:
-    return parser(BY_TYPE[request_type], PROVIDERS, "", MIB)(body, content_type)
+    return parser(BY_TYPE[request_type], PROVIDERS, "", MIB)(body, content_type, False)
 
 
 def parse_parts(request_type: str, parts: Iterable[Part], max_bytes: int = MIB) -> ParsedRequest:
     content_type, body = encode_form(parts)
-    return parser(BY_TYPE[request_type], PROVIDERS, "", max_bytes)(body, content_type)
+    return parser(BY_TYPE[request_type], PROVIDERS, "", max_bytes)(body, content_type, False)
 
 
 def text(name: str, value: str) -> Part:
@@ -231,8 +231,7 @@ FORMS: list[tuple[str, list[Part]]] = [
 def test_a_valid_form_is_taken_as_it_came(request_type: str, parts: list[Part]) -> None:
     request = parse_parts(request_type, parts)
     assert request.content.kind == "multipart"
-    assert isinstance(request.parsed, Form)
-    assert request.parsed.parts == parts
+    assert parse_form(request.content.data, request.content.content_type).parts == parts
 
 
 REFUSED_FORMS: list[tuple[str, list[Part], str]] = [
@@ -290,12 +289,35 @@ def test_a_large_body_of_very_many_values_is_a_413() -> None:
     assert caught.value.status == 413
 
 
+def test_only_the_drop_in_routes_take_the_background_field_out() -> None:
+    body = (
+        b'{"model":"openai/m", "background" : true,"input":[{"background":true,"n":1.10}],"x":12345678901234567890123}'
+    )
+    native = parser(BY_TYPE["responses"], PROVIDERS, "", MIB)(body, "", True)
+    dropin = parser(BY_TYPE["responses"], PROVIDERS, "", MIB, takes_background=True)(body, "", True)
+    assert (native.content.data, native.background) == (body, None)
+    assert dropin.background is True
+    assert dropin.content.data == (
+        b'{"model":"openai/m","input":[{"background":true,"n":1.10}],"x":12345678901234567890123}'
+    )
+    assert dropin.digest != native.digest
+
+
+@pytest.mark.parametrize(
+    ("said", "wish"), [(b"", None), (b',"background":null', False), (b',"background":false', False)]
+)
+def test_what_the_body_says_about_the_background_is_kept_apart(said: bytes, wish: bool | None) -> None:
+    parse = parser(BY_TYPE["responses"], PROVIDERS, "", MIB, takes_background=True)
+    request = parse(b'{"model":"openai/m","input":"x"' + said + b"}", "", False)
+    assert (request.background, request.content.data) == (wish, b'{"model":"openai/m","input":"x"}')
+
+
 async def test_large_bodies_are_read_beside_the_event_loop_one_at_a_time() -> None:
     running = most = 0
     loop = asyncio.get_running_loop()
     both_asked = asyncio.Event()
 
-    def parse(data: bytes, content_type: str) -> ParsedRequest:
+    def parse(data: bytes, content_type: str, digest: bool) -> ParsedRequest:
         nonlocal running, most
         running += 1
         most = max(most, running)
@@ -304,7 +326,7 @@ async def test_large_bodies_are_read_beside_the_event_loop_one_at_a_time() -> No
         return parse_json("embedding", b'{"input":"x","model":"openai/a"}')
 
     reader = BodyReader(parse, asyncio.Semaphore(1))
-    calls = [asyncio.create_task(reader.read(bytes(bodies.LARGE_BODY + 1), "")) for _ in range(3)]
+    calls = [asyncio.create_task(reader.read(bytes(bodies.LARGE_BODY + 1), "", digest=False)) for _ in range(3)]
     await asyncio.sleep(0)
     both_asked.set()
     await asyncio.gather(*calls)

@@ -69,9 +69,3 @@ def test_a_failed_job_is_an_object_that_says_why(code: int, error: dict[str, str
     assert (answer["id"], answer["status"]) == (str(ID), "failed")
     assert answer["error"] == {"code": shown, "message": error["message"]}
     assert answer["extra_fields"] == {"provider": "openai"}
-
-
-def test_only_the_background_field_is_taken_out() -> None:
-    body = b'{"model":"m", "background" : true,"input":[1.10,{"background":true}],"x":12345678901234567890123}'
-    rest = dropin.without_background(body)
-    assert rest == b'{"model":"m","input":[1.10,{"background":true}],"x":12345678901234567890123}'
