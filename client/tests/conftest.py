@@ -5,9 +5,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from coatcheck_client import AsyncCoatcheck, Coatcheck, Outcome
 from coatcheck_client.testing import FakeServer
+
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 Open = Callable[..., Any]
 
