@@ -11,14 +11,18 @@ a pin moves.
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import httptools
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from edge.connections import Connections
 from edge.refusal import DoorRefusal, raw_answer
 from edge.request_id import new_request_id
+
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 
 class _PipelineFull(Exception):

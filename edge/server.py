@@ -182,7 +182,8 @@ class _Application(BaseApplication):  # type: ignore[misc]
         _Arbiter(self).run()
 
     def _when_ready(self, server: Any) -> None:
-        logger.info("the API listens on http://%s:%d", *self._address)
+        host, port = self._address
+        logger.info("the API listens on http://%s:%d", f"[{host}]" if ":" in host else host, port)
         self.options.on_ready()
 
     def _child_exit(self, server: Any, worker: Any) -> None:

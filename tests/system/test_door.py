@@ -18,13 +18,13 @@ from tests.support.door import ROOT, Answer, Door, Raw, chunked, job_line, post,
 
 SHORT = {
     "max_body_bytes": 1_000_000,
-    "body_grace": 0.6,
+    "body_grace": 1.0,
     "body_min_rate": 1000,
-    "drain": 0.5,
-    "head_timeout": 0.6,
-    "keepalive": 1.2,
-    "write_interval": 0.5,
-    "linger": 0.3,
+    "drain": 1.5,
+    "head_timeout": 1.0,
+    "keepalive": 1.5,
+    "write_interval": 1.0,
+    "linger": 1.5,
     "stop_grace": 0.5,
     "max_connections": 200,
 }
@@ -190,14 +190,14 @@ def test_a_dripping_trailer_gets_408(door: Door) -> None:
 
 def test_a_chunked_body_above_the_cap_gets_413_even_if_the_client_sends_on(door: Door) -> None:
     with door.raw() as raw:
-        raw.send(chunked(*[bytes(100_000)] * 30))
+        raw.send(chunked(*[bytes(100_000)] * 200))
         assert_is_refusal(raw.answer(), 413)
     assert door.refused("large_body") and not door.jobs()
 
 
 def test_a_declared_body_above_the_cap_gets_413_even_if_the_client_sends_it(door: Door) -> None:
     with door.raw() as raw:
-        raw.send(post(bytes(3_000_000)))
+        raw.send(post(bytes(20_000_000)))
         assert_is_refusal(raw.answer(), 413)
     assert not door.jobs()
 
@@ -218,10 +218,12 @@ def test_chunk_extensions_out_of_proportion_get_431(door: Door) -> None:
     assert not door.jobs()
 
 
-def test_a_trailer_does_not_become_a_header(door: Door) -> None:
-    answer = door.exchange(chunked(b"hello", end=b"0\r\nX-Bf-Vk: stolen\r\n\r\n"))
-    assert answer.status == 202
-    assert "X-BF-VK" not in answer.json["headers"]
+def test_a_trailer_becomes_a_header_neither_of_this_request_nor_of_the_next(door: Door) -> None:
+    with door.raw() as raw:
+        raw.send(chunked(b"hello", end=b"0\r\nX-Bf-Vk: stolen\r\nX-Other: 1\r\n\r\n"))
+        assert raw.answer().json["headers"] == ["host", "transfer-encoding"]
+        raw.send(post(b"next"))
+        assert raw.answer().json["headers"] == ["content-length", "host"]
 
 
 # Permission to send
@@ -276,16 +278,14 @@ def test_an_idle_connection_serves_again_and_is_closed_after_the_keepalive_time(
         assert raw.ended()
 
 
-def test_a_head_of_30_megabytes_is_refused_at_once(door: Door) -> None:
+def test_a_head_of_30_megabytes_is_refused_at_once_and_the_client_can_read_why(door: Door) -> None:
     piece = b"x" * (1 << 20)
     with door.raw() as raw:
         raw.send(b"GET /jobs HTTP/1.1\r\nHost: door\r\nX-Long: ")
-        began = time.monotonic()
-        with contextlib.suppress(ConnectionError):
-            for _ in range(30):
-                raw.send(piece)
+        raw.send(piece)
         assert_is_refusal(raw.answer(), 431)
-    assert time.monotonic() - began < 2
+        for _ in range(29):
+            raw.send(piece)
     assert not door.jobs()
 
 
@@ -324,7 +324,8 @@ def test_an_upgrade_without_a_body_is_answered_plainly_and_ends(door: Door) -> N
     upgrade = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: aaaa")
     with door.raw() as raw:
         raw.send(head("GET /jobs HTTP/1.1", "Host: door", *upgrade) + GET)
-        assert raw.answer().status == 200
+        answer = raw.answer()
+        assert (answer.status, answer.headers["connection"]) == (200, "close")
         assert raw.ended()
 
 
@@ -365,6 +366,14 @@ def test_a_client_that_leaves_after_its_request_still_has_its_job(door: Door) ->
         until(lambda: "body 5" in door.since_mark(), "body read")
     until(door.jobs, "job made")
     assert door.jobs() == [job_line(b"hello")]
+
+
+def test_a_client_that_leaves_with_requests_in_the_pipeline_disturbs_nothing(door: Door) -> None:
+    with door.raw() as raw:
+        raw.send(post(b"hello", target="/jobs?wait=0.2") + post(b"never read"))
+        until(lambda: "body 5" in door.since_mark(), "first body read")
+    until(door.jobs, "first job made")
+    assert door.jobs() == [job_line(b"hello")]  # and no error in the log, as always here
 
 
 # An application that takes every end for the end of the body
@@ -432,6 +441,10 @@ def test_pipelined_requests_above_the_bound_are_not_kept(small: Door) -> None:
             answers += 1
     assert small.refused("pipeline_full")
     assert answers == 101
+    for _ in range(3):
+        with small.raw() as raw:
+            raw.send(post(b"slow", target="/jobs?wait=0.2") + GET * 60)
+            assert raw.answer().status == 202
     with small.raw() as raw:
         raw.send(GET * 100)
         assert [raw.answer().status for _ in range(100)] == [200] * 100
@@ -448,6 +461,7 @@ def test_a_stop_with_a_silent_connection_is_quick_and_orderly(tmp_path: Path, nu
         assert silent.ended()
         assert door.lines()[-2] == "stopped"
         assert door.lines()[-1].startswith("exited ")
+        assert "was sent" not in door.log()  # gunicorn's words for a process that died by a signal
 
 
 def test_a_stop_serves_what_is_under_way_and_what_a_fresh_connection_brings(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ async def test_a_body_is_interrupted_at_its_deadline_and_not_before() -> None:
     assert not reading.done()
     body.stop_if_late(1000.0 + LIMITS.body_grace)
     with pytest.raises(DoorRefusal) as refusal:
-        await reading
+        await asyncio.wait_for(reading, 5)
     assert (refusal.value.status, refusal.value.reason) == (408, "slow_body")
 
 
@@ -209,7 +209,7 @@ async def test_a_cancelled_request_is_cancelled_and_not_answered_with_408() -> N
     body.stop_if_late(0.0)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await reading
+        await asyncio.wait_for(reading, 5)
 
 
 async def test_a_cancelled_request_leaves_no_trace_in_the_counts() -> None:
