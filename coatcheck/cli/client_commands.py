@@ -16,7 +16,7 @@ from coatcheck.cli.options import as_json
 from coatcheck.cli.output import progress, result
 
 wait_option = click.option("--wait", is_flag=True, help="Wait for the end and write the result.")
-timeout_option = click.option("--timeout", type=click.FloatRange(min=0), help="Seconds to wait; then exit code 3.")
+timeout_option = click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer; then exit code 3.")
 
 
 @click.command()
@@ -25,9 +25,9 @@ timeout_option = click.option("--timeout", type=click.FloatRange(min=0), help="S
 @click.option("--file", "files", multiple=True, metavar="NAME=@PATH", help="A file of the form; may be repeated.")
 @wait_option
 @timeout_option
-@click.option("--ttl", type=click.IntRange(min=1), help="Seconds to keep the result after the end.")
-@click.option("--deadline", type=click.IntRange(min=1), help="Seconds the whole job may take.")
-@click.option("--idempotency-key", help="The same key with the same request is the same job.  [default: a new one]")
+@click.option("--ttl", type=click.IntRange(min=1), metavar="SECONDS", help="Keep the result this long after the end.")
+@click.option("--deadline", type=click.IntRange(min=1), metavar="SECONDS", help="Let the whole job take no longer.")
+@click.option("--idempotency-key", metavar="KEY", help="With the same key and request: the same job.  [default: a new key]")
 @server_options
 @as_json
 def submit(
@@ -49,8 +49,8 @@ def submit(
     TYPE is a path or name, such as embeddings or chat/completions. BODY is JSON, @FILE or - for stdin; for a form
     (audio/transcriptions, images/edits, images/variations) it holds the fields, and --file the files:
 
+    \b
         coatcheck submit embeddings '{"model": "local/minilm", "input": "the cat sat"}' --wait
-
         coatcheck submit audio/transcriptions '{"model": "openai/whisper-1"}' --file file=@note.mp3 --wait
     """
     _timeout_needs_wait(timeout, wait)
