@@ -6,12 +6,17 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 
 from shared.mongo.client import Database, connect
 from shared.mongo.setup import ensure_indexes
 from shared.settings import Settings, load_settings
 from tests.support.mongod import MongodSet
+
+# A machine that is busy for a moment is no defect; a failing example can be replayed from what is printed.
+hypothesis.settings.register_profile("tests", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("tests")
 
 _numbers = itertools.count()
 

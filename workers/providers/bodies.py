@@ -5,6 +5,8 @@ Values that are not changed stay the bytes the client sent, so big numbers and o
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import msgspec
 
 from shared.catalogue import BY_TYPE
@@ -66,12 +68,24 @@ def _form(call: Call) -> tuple[str, bytes]:
     texts = {**overrides, "model": call.model.encode()}
     replaced = {*texts, *_OURS}
     kept: list[Part] = []
-    for part in parts:
+    for part in _passing(call, parts):
         if part.filename is not None or part.name not in replaced:
             kept.append(part)
         elif part.name in texts:  # in the place of the first one of this name
             kept.append(Part(part.name, None, None, texts.pop(part.name)))
     return encode_form([*kept, *(Part(name, None, None, value) for name, value in texts.items())])
+
+
+def _passing(call: Call, parts: Iterable[Part]) -> Iterator[Part]:
+    """Files and known texts as they are; unknown texts are extra parameters: when asked for, the first if not empty."""
+    known = BY_TYPE[call.request_type].known_fields
+    seen: set[str] = set()
+    for part in parts:
+        if part.filename is not None or part.name in known:
+            yield part
+        elif call.extra_params and part.data and part.name not in seen:
+            seen.add(part.name)
+            yield part
 
 
 def _overrides(params: bytes) -> dict[str, bytes]:

@@ -116,29 +116,27 @@ def test_a_form_keeps_files_names_order_and_repeated_parts(request_type: str) ->
     assert parts == [Part("model", None, None, b"gpt-image"), *FORM_PARTS[request_type]]
 
 
-def test_a_form_loses_only_what_is_ours() -> None:
+@pytest.mark.parametrize("extra_params", [False, True])
+def test_a_form_loses_what_is_ours_and_passes_unknown_texts_only_when_asked(extra_params: bool) -> None:
     file = Part("file", "a.wav", "audio/wav", b"\r\n--x\r\n\x00")
+    language, odd = Part("language", None, None, b"en"), Part("odd", None, None, b"1")
+    unknown_file = Part("stream", "stream", None, b"a file")
     asked = [
-        Part("language", None, None, b"en"),
+        language,
         Part("model", None, None, b"p/x"),
         file,
         Part("model", None, None, b"p/again"),
         Part("fallbacks", None, None, b"a/b"),
         Part("stream", None, None, b"false"),
-        Part("odd", None, None, b"1"),
+        Part("empty", None, None, b""),
+        odd,
         Part("odd", None, None, b"2"),
-        Part("stream", "stream", None, b"a file"),
+        unknown_file,
     ]
     content_type, data = encode_form(asked)
-    call = call_of("transcription", "w", content=Content("multipart", data, content_type))
-    assert sent_parts(call) == [
-        asked[0],
-        Part("model", None, None, b"w"),
-        file,
-        asked[6],
-        asked[7],
-        asked[8],
-    ]
+    call = call_of("transcription", "w", content=Content("multipart", data, content_type), extra_params=extra_params)
+    model = Part("model", None, None, b"w")
+    assert sent_parts(call) == [language, model, file, *([odd] if extra_params else []), unknown_file]
 
 
 def test_parameters_of_a_fallback_override_parts() -> None:
