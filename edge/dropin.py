@@ -74,14 +74,14 @@ def failed(view: JobView, stored: bytes) -> bytes:
     return msgspec.json.encode(
         _DEFAULTS
         | {"id": str(view.id), "status": "failed", "created_at": int(view.created_at.timestamp()), "background": True}
-        | {"error": {"code": code, "message": error.error.message}, "extra_fields": error.extra_fields}
+        | {"error": {"code": str(code), "message": error.error.message}, "extra_fields": error.extra_fields}
     )
 
 
 class _Detail(msgspec.Struct):
     message: str = "the job failed"
     type: str | None = None
-    code: str | None = None
+    code: str | int | None = None
 
 
 class _StoredError(msgspec.Struct):

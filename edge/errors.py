@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+from functools import lru_cache
 from typing import Any
 
 import falcon
@@ -115,8 +116,13 @@ def request_id_of(req: Request) -> str:
 def _in_words(req: Request, error: falcon.HTTPError, allowed: str) -> str:
     path = req.path[:100]
     if error.status_code == 404:
-        close = difflib.get_close_matches(path, _PATHS, n=1)
-        return f"no such route: {path}" + (f"; did you mean {close[0]}?" if close else "; /docs lists all routes")
+        return f"no such route: {path}; {_suggestion(path)}"
     if error.status_code == 405:
         return f"{req.scope['method'][:20]} is not allowed on this path: use {allowed}"
     return error.description or error.title or "the request cannot be read"
+
+
+@lru_cache(256)  # guessing is slow, and whoever has a wrong path configured asks for it again and again
+def _suggestion(path: str) -> str:
+    close = difflib.get_close_matches(path, _PATHS, n=1)
+    return f"did you mean {close[0]}?" if close else "/docs lists all routes"

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 from shared.catalogue import MODALITIES
 from shared.content import Content
-from shared.errors import BadRequest, StoreUnavailable
+from shared.errors import BadRequest
 from shared.job import (
-    AttemptNote,
     ClaimedJob,
     DueJob,
     Ending,
@@ -33,82 +32,12 @@ from shared.mongo import codec
 from shared.settings import Settings
 from shared.store import Accepted, Backlog, Pause, Rejected, SubmitOutcome, VirtualKey
 from shared.virtual_keys import hash_secret, hint
+from tests.support.fake_document import FakeClock, Faults, StoredJob
+
+__all__ = ["FakeClock", "FakeStore", "Faults", "StoredJob"]
 
 CHUNK_BYTES = 8 * 1024 * 1024
 INLINE_RESULT_BYTES = 32 * 1024
-
-
-class FakeClock:
-    """The database's clock. Stands still until `advance`, or follows the wall clock when `running`."""
-
-    def __init__(self, start: datetime | None = None, *, running: bool = False) -> None:
-        self._running = running
-        self._moment = start or datetime(2026, 7, 25, 10, 39, 58, 120_000, UTC)
-
-    def now(self) -> datetime:
-        moment = datetime.now(UTC) if self._running else self._moment
-        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
-
-    def advance(self, seconds: float) -> None:
-        self._moment += timedelta(seconds=seconds)
-
-
-@dataclass
-class Faults:
-    """What goes wrong: `down` fails every verb, `reject` single jobs of a batch; `before` runs before each verb."""
-
-    down: bool = False
-    reject: dict[UUID, Exception] = field(default_factory=dict)
-    before: Callable[[str], Awaitable[None]] | None = None
-
-    async def strike(self, verb: str) -> None:
-        if self.before is not None:
-            await self.before(verb)
-        if self.down:
-            raise StoreUnavailable(f"{verb}: the fake is down")
-
-
-@dataclass
-class StoredJob:
-    """One document."""
-
-    job: NewJob
-    request: Content | PayloadRef | None
-    status: Status = Status.PENDING
-    wake_at: datetime | None = None
-    lease: UUID | None = None
-    claims: int = 0
-    failures: int = 0
-    target: int = 0
-    crashes: int = 0
-    releases: int = 0
-    completed_at: datetime | None = None
-    expires_at: datetime | None = None
-    status_code: int = 0
-    body: bytes | PayloadRef | None = None
-    attempts: list[AttemptNote] = field(default_factory=list)
-
-    @property
-    def running(self) -> bool:
-        return self.status is Status.PROCESSING
-
-    def due(self, now: datetime, grace: float = 0.0) -> bool:
-        return self.wake_at is not None and self.wake_at <= now - timedelta(seconds=grace)
-
-    def view(self) -> JobView:
-        return JobView(
-            id=self.job.id,
-            request_type=self.job.request_type,
-            status=self.status,
-            created_at=self.job.created_at,
-            request_id=self.job.request_id,
-            key_id=self.job.key_id,
-            fingerprint=self.job.fingerprint,
-            completed_at=self.completed_at,
-            expires_at=self.expires_at,
-            status_code=self.status_code,
-            body=self.body,
-        )
 
 
 class FakeStore:
