@@ -1,4 +1,4 @@
-"""The line in front of one model: one call at a time, as many waiting as can be done in time, each with its time-out."""
+"""The line in front of one model: one call at a time, no more waiting than can be done in time, each with its limit."""
 
 import asyncio
 import logging

@@ -35,6 +35,11 @@ class ModelProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = False
 
+    @property
+    def pid(self) -> int | None:
+        """The process that runs now, if any."""
+        return self._process.pid if self._process is not None else None
+
     def answer(self, task: Task) -> Answer:
         """Has the call answered. Raises ProviderError."""
         process = self._process or self._start()
@@ -79,7 +84,7 @@ class ModelProcess:
         if isinstance(reply, Broken):
             self.close()
             raise self._broken("could not be loaded", reply, retryable=True)
-        log.info("local model %s loaded in %.2f s", self._name, time.monotonic() - started)
+        log.info("local model %s loaded in %.2f s, process %d", self._name, time.monotonic() - started, process.pid)
         return process
 
     def _reply(self, process: subprocess.Popen[bytes], task: Task) -> Reply:
