@@ -23,7 +23,7 @@ from coatcheck.dev.supervisor import Part, Supervisor
 DATA_BYTES = 300 * MIB
 PROOF_SECONDS = 60.0
 INSIST_SECONDS = 0.5
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 async def run(options: DevOptions, command: Sequence[str] = COMMAND) -> int:
@@ -78,8 +78,9 @@ class Stack:
         """Exit code 0 or 1."""
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                loop.add_signal_handler(number, self._on_signal)
+            loop.add_signal_handler(number, self._on_signal)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+            loop.add_signal_handler(signal.SIGHUP, self._on_signal)
         try:
             await self._until_over()
         except (ChildFailed, ProofFailed) as failed:
