@@ -16,6 +16,8 @@ from edge.limits import GuardLimits
 from edge.refusal import DoorRefusal, error_body, error_headers
 from edge.request_id import request_id_from
 
+Drain = Callable[[], Awaitable[None]]
+
 logger = logging.getLogger(__name__)
 
 
@@ -39,31 +41,33 @@ class Guard:
         if scope["type"] != "http":
             await self._not_http(scope, receive, send)
             return
-        limits = self.limits
-        headers = scope["headers"]
-        seen, size = watch(headers if len(headers) <= limits.max_headers else headers[: limits.max_headers])
-        ids = seen.get(b"x-request-id")
-        request_id = request_id_from(ids[0] if ids else None)
+        seen, size = watch(scope["headers"], self.limits.max_headers)
+        request_id = request_id_from(seen.get(b"x-request-id"))
         scope.setdefault("state", {})["request_id"] = request_id
         reply = _Reply(send, request_id)
+        body: Body | None = None
         self.requests += 1
         try:
             framing = self._admit(scope, seen, size)
             if framing is NO_BODY:
                 await self.app(scope, receive, reply.send)
             else:
-                await self._with_body(framing, scope, receive, reply)
+                reply.body = body = Body(self.arrivals, framing, receive)
+                await self.app(scope, body.receive, reply.send)
+                if body.refusal is not None:
+                    raise body.refusal  # the application took the broken body for an ended one, or for its own error
         except DoorRefusal as refusal:
             self.on_refuse(refusal.reason)
-            await reply.refuse(refusal, lambda: _drain_unread(seen, receive, limits.drain))
+            await reply.refuse(refusal, self._drain_unread(seen, receive))
         except Exception:
             if reply.started:
                 raise  # the server logs it and breaks the connection, the only way to say that the answer is not whole
             logger.exception("request %s failed", request_id)
-            message = "internal error; the x-request-id of this answer finds it in the log"
-            await reply.refuse(DoorRefusal(500, "crash", message), lambda: _drain_unread(seen, receive, limits.drain))
+            await reply.refuse(_crash(), self._drain_unread(seen, receive))
         finally:
             self.requests -= 1
+            if body is not None:
+                self.arrivals.release(body)
 
     async def _not_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -81,21 +85,18 @@ class Guard:
             self.arrivals.require_room(length)
         return framing
 
-    async def _with_body(self, framing: Framing, scope: Scope, receive: Receive, reply: _Reply) -> None:
-        body = Body(self.arrivals, framing, receive)
-        reply.body = body
-        try:
-            await self.app(scope, body.receive, reply.send)
-            if body.refusal is not None:
-                raise body.refusal  # the application took the broken body for an ended one, or for an error of its own
-        finally:
-            self.arrivals.release(body)
+    def _drain_unread(self, seen: Seen, receive: Receive) -> Drain:
+        """How to drain a body that nobody began to read, if one is coming."""
+        coming = b"expect" not in seen and (b"content-length" in seen or b"transfer-encoding" in seen)
+        return lambda: drain(receive, self.limits.drain) if coming else _nothing()
 
 
-async def _drain_unread(seen: Seen, receive: Receive, seconds: float) -> None:
-    """Drain a body that nobody began to read, if one is coming."""
-    if b"expect" not in seen and (b"content-length" in seen or b"transfer-encoding" in seen):
-        await drain(receive, seconds)
+def _crash() -> DoorRefusal:
+    return DoorRefusal(500, "crash", "internal error; the x-request-id of this answer finds it in the log")
+
+
+async def _nothing() -> None:
+    """Something to await."""
 
 
 class _Reply:
@@ -109,22 +110,24 @@ class _Reply:
         self.body: Body | None = None
         self.started = False
 
-    async def send(self, message: Message) -> None:
-        """Pass on an event of the application, unless its request body turned out broken before it began to answer."""
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass on an event of the application, unless its request body turned out broken before it began to answer.
+
+        Not a coroutine function: with most events there is nothing to do afterwards, so the server's own will do.
+        """
         body = self.body
         if not self.started:
             if body is not None and body.refusal is not None:
-                return
+                return _nothing()
             self.started = True
             message["headers"] = headers = [*message.get("headers", ()), self._id]
             if body is not None and not body.complete:
                 headers.append((b"connection", b"close"))
         elif body is not None and not body.complete and not message.get("more_body", False):
-            await self._end(message, body.drain)
-            return
-        await self._send(message)
+            return self._end(message, body.drain)
+        return self._send(message)
 
-    async def refuse(self, refusal: DoorRefusal, drain_unread: Callable[[], Awaitable[None]]) -> None:
+    async def refuse(self, refusal: DoorRefusal, drain_unread: Drain) -> None:
         """Answer in the application's place, if it has not begun to, and end the connection."""
         if self.started:
             return
@@ -135,7 +138,7 @@ class _Reply:
         message: Message = {"type": "http.response.body", "body": body}
         await self._end(message, self.body.drain if self.body is not None else drain_unread)
 
-    async def _end(self, message: Message, drain_unread: Callable[[], Awaitable[None]]) -> None:
+    async def _end(self, message: Message, drain_unread: Drain) -> None:
         """Send all of the answer, let the client finish its own sending for a moment, then end."""
         await self._send({**message, "more_body": True})
         await drain_unread()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge.limits import GuardLimits
 from edge.refusal import DoorRefusal, shown
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 Seen = Mapping[bytes, list[bytes]]
 
 _WATCHED = frozenset(
@@ -33,8 +33,13 @@ Framing = tuple[int | None, bool]
 NO_BODY: Framing = (0, False)
 
 
-def watch(headers: Headers) -> tuple[Seen, int]:
-    """The headers that decide anything, by lower-case name, and the size of all headers in bytes."""
+def watch(headers: Headers, most: int) -> tuple[Seen, int]:
+    """The headers that decide anything, by lower-case name, and the size of all headers in bytes.
+
+    Looks at no more than `most`: a request with more is refused anyway.
+    """
+    if len(headers) > most:
+        headers = headers[:most]
     seen: dict[bytes, list[bytes]] = {}
     size = 0
     for name, value in headers:
@@ -72,7 +77,7 @@ def check_head(scope: Mapping[str, Any], seen: Seen, size: int, limits: GuardLim
 
 
 def _check_sizes(headers: Headers, size: int, limits: GuardLimits) -> None:
-    count = sum(1 for _ in headers)
+    count = len(headers)
     if count > limits.max_headers:
         text = f"headers: expected at most {limits.max_headers}, got {count}; send fewer"
         raise DoorRefusal(431, "many_headers", text)

@@ -20,7 +20,6 @@ from edge.connections import Connections
 from edge.refusal import DoorRefusal, raw_answer
 from edge.request_id import new_request_id
 
-
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 
 _adoptable = re.compile(rb"[\x20-\x7e]{1,128}").fullmatch
 
 
-def request_id_from(value: bytes | None) -> str:
-    """The client's id if it is 1 to 128 printable ASCII characters, else a new UUID v4.
+def request_id_from(values: Sequence[bytes] | None) -> str:
+    """The client's id (the first of several) if it is 1 to 128 printable ASCII characters, else a new UUID v4.
 
     Anything else is replaced and not refused: an odd id is no reason to lose a request, and echoed unchecked it could
     forge headers or log lines.
     """
-    if value is not None and _adoptable(value):
-        return value.decode("ascii")
+    if values and _adoptable(values[0]):
+        return values[0].decode("ascii")
     return new_request_id()
 
 
