@@ -10,6 +10,7 @@ from coatcheck_client import ApiError, AsyncCoatcheck, Job, Unreachable
 from coatcheck.batch.errors import BatchError, Stopped
 from coatcheck.batch.journal import Journal
 from coatcheck.batch.lines import Line, ended_line, refused_line
+from coatcheck.batch.pace import Pace
 from coatcheck.batch.source import Source
 
 CONNECTIONS = 32
@@ -41,6 +42,7 @@ class Runner:
         self._ttl = source.options.ttl
         self._todo = (line for line in source.lines() if not journal.has(line.custom_id))
         self._turn = asyncio.Semaphore(CONNECTIONS)
+        self._pace = Pace()
         self._slots = slots
         self._stopping = False
         self.in_flight = 0
@@ -89,6 +91,7 @@ class Runner:
         return Accepted(line.custom_id, key, job)
 
     async def _collect(self, accepted: Accepted) -> None:
+        await asyncio.sleep(self._pace.first_look())
         try:
             job = await self._client.wait(accepted.job)
         except Unreachable as error:
@@ -96,6 +99,7 @@ class Runner:
         except ApiError as error:
             self._refused(accepted.custom_id, accepted.key, error, SERVERS_FAULT)
             return
+        self._pace.learn(job)
         write = self._journal.fail if job.status == "failed" else self._journal.complete
         write(ended_line(accepted.custom_id, job))
 

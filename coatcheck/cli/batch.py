@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import uuid
 from pathlib import Path
 
 import click
-from coatcheck_client import AsyncCoatcheck
+from coatcheck_client import ApiError, AsyncCoatcheck, Coatcheck
 
 from coatcheck.batch.errors import BadInput, Stopped
 from coatcheck.batch.journal import Journal, Paths
@@ -70,6 +71,8 @@ def batch(
         with client_errors(), Journal(paths, checked.fingerprint, retry_failed=retry_failed) as journal:
             if journal.done:
                 progress(f"{journal.done:,} of {checked.total:,} lines were done before")
+            if journal.done < checked.total:
+                _find_server(url, key)
             client = AsyncCoatcheck(url, key, retries=RETRIES, connections=CONNECTIONS)
             line = ProgressLine(
                 lambda seconds: progress_line(journal.done, checked.total, journal.failed, paths.errors, seconds),
@@ -122,6 +125,16 @@ class Interrupts:
             return
         self._runner.stop()
         self._line.note(f"waiting for {self._runner.in_flight:,} jobs in flight; Ctrl-C again leaves them for later")
+
+
+def _find_server(url: str | None, key: str | None) -> None:
+    """Fail at once when nobody answers or the key is unknown: a batch under way waits minutes for a server to return."""
+    with Coatcheck(url, key, retries=1) as client:
+        try:
+            client.get(f"embeddings/{uuid.uuid4()}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
 
 
 def _refuse_same_file(source: Path, paths: Paths) -> None:

@@ -285,9 +285,17 @@ def test_a_second_ctrl_c_or_a_term_leaves_at_once(
     assert len(server.jobs) == 10
 
 
-def test_a_server_that_is_not_there_ends_a_batch_with_1(shell: Shell, server: FakeServer, source: Path) -> None:
+def test_a_batch_fails_at_once_without_a_server_or_a_key(shell: Shell, server: FakeServer, source: Path) -> None:
+    ran = shell("batch", "in.jsonl", "-o", "out.jsonl", "--url", "http://127.0.0.1:1")
+    assert ran.code == 1
+    assert "no answer from http://127.0.0.1:1" in ran.err
     server.script.append(refusal(401, "unknown key"))
     ran = shell("batch", "in.jsonl", "-o", "out.jsonl")
+    assert ran.code == 2
+    assert "401: unknown key" in ran.err
+    assert server.jobs == {}
+    server.script.extend([refusal(404, "no such job"), refusal(401, "revoked")])
+    ran = shell("batch", "in.jsonl", "-o", "out.jsonl")
     assert ran.code == 1
-    assert "the server refuses: 401: unknown key" in ran.err
+    assert "the server refuses: 401: revoked" in ran.err
     assert "The same command goes on" in ran.err
