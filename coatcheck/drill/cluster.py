@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from coatcheck.dev.broker import Broker
 from coatcheck.dev.child import Child
@@ -36,6 +37,13 @@ class Size:
     edges: int = 1
     workers: int = 2
     keepers: int = 1
+
+
+class BrokerPart(Part, Protocol):
+    """A broker that can be started; `bootstrap` is its host:port, the same over restarts."""
+
+    @property
+    def bootstrap(self) -> str: ...
 
 
 class Member:
@@ -76,12 +84,12 @@ class Member:
 class Cluster:
     """Everything below `directory`. Start, break by `apply`, stop."""
 
-    def __init__(self, directory: Path, size: Size, upstream_port: int) -> None:
+    def __init__(self, directory: Path, size: Size, upstream_port: int, broker: BrokerPart | None = None) -> None:
         self._directory = directory
         self._config = directory / "coatcheck.toml"
         self._config.write_text(_SETTINGS.format(provider=PROVIDER, port=upstream_port))
         self._mongod = Mongod(directory, directory / "mongod.log")
-        self._broker = Broker(directory / "broker.log")
+        self._broker = broker or Broker(directory / "broker.log")
         self.edge_ports = free_ports(size.edges)
         self._members: dict[str, list[Member]] = {
             "mongod": [Member(self._mongod)],
@@ -155,7 +163,7 @@ class Cluster:
         await asyncio.sleep(fault.lasts)
         await member.start()
         if fault.component == "broker":
-            await self._init()  # the broker in memory has forgotten its topics
+            await self._init()  # a broker in memory has forgotten its topics
 
     async def _init(self) -> None:
         child = self._component(["init"], 0, 0).start()

@@ -23,13 +23,13 @@ _LATENCIES_MS = (5, 50, 100, 300, 1000)
 
 
 class Clients:
-    """`count` clients that share `jobs` requests, spread evenly over `seconds`.
+    """`count` clients that share `jobs` requests, spread over `seconds`; the provider storms for `storm` seconds.
 
     Every client writes its own append-only log below `directory`, one JSON line for each thing it was told.
     """
 
     def __init__(
-        self, urls: Sequence[str], directory: Path, *, jobs: int, seconds: float, count: int, seed: int
+        self, urls: Sequence[str], directory: Path, *, jobs: int, seconds: float, count: int, seed: int, storm: float
     ) -> None:
         self._apis = [AsyncCoatcheck(url, retries=0, timeout=10.0, trust_env=False) for url in urls]
         self._directory = directory
@@ -37,6 +37,7 @@ class Clients:
         self._seconds = seconds
         self._count = min(count, jobs)
         self._rng = random.Random(seed)
+        self._script = f",until={time.time() + storm}" if storm else ""
         self.run_id = f"{seed}-{time.time_ns()}"
         self.tickets: list[Ticket] = []
 
@@ -68,7 +69,7 @@ class Clients:
     async def _one(self, position: int, give_up: float, log: TextIO) -> None:
         ticket = Ticket(key=f"drill-{self.run_id}-{position}")
         self.tickets.append(ticket)
-        model = f"{PROVIDER}/latency={self._rng.choice(_LATENCIES_MS)}"
+        model = f"{PROVIDER}/latency={self._rng.choice(_LATENCIES_MS)}{self._script}"
         body = {"model": model, "input": f"request {position}"}
         job: Job | None = None
         while job is None and time.monotonic() < give_up:

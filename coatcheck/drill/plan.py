@@ -30,7 +30,8 @@ class Fault:
 class Scenario:
     """A row that can be run alone. `kinds` are drawn from; `lasts` is a range in seconds.
 
-    `steady` faults begin at once and last for the whole load instead of being drawn.
+    `steady` faults begin at once and last for the whole load instead of being drawn. For `storm` seconds from the
+    beginning the provider answers 429 to everything.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Scenario:
     kinds: tuple[Kind, ...] = ("kill",)
     lasts: tuple[float, float] = (0.2, 1.5)
     steady: bool = False
+    storm: float = 0.0
 
 
 SCENARIOS: Mapping[str, Scenario] = {
@@ -55,6 +57,7 @@ SCENARIOS: Mapping[str, Scenario] = {
         Scenario("broker-kill", "kill -9 of the broker: its topics and bells are gone", ("broker",)),
         Scenario("broker-freeze", "SIGSTOP of the broker", ("broker",), ("freeze",), (3.0, 8.0)),
         Scenario("broker-down", "no broker at all: the sweep finds every job", ("broker",), steady=True),
+        Scenario("provider-storm", "a minute of 429s to every call: jobs wait, none fails", (), storm=60.0),
         Scenario("calm", "no faults, for comparison", ()),
     )
 }

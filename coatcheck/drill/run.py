@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from coatcheck.drill.call_log import CallLog
-from coatcheck.drill.cluster import LEASE_SECONDS, Cluster, Size
+from coatcheck.drill.cluster import LEASE_SECONDS, BrokerPart, Cluster, Size
 from coatcheck.drill.load import Clients
 from coatcheck.drill.plan import SCENARIOS, Fault, make_plan
 from coatcheck.drill.upstream import start_upstream
@@ -80,14 +80,14 @@ class Report:
         }
 
 
-async def drill(options: DrillOptions, say: Callable[[str], None]) -> Report:
-    """Run one drill. Raises ChildFailed when a part does not start at all."""
+async def drill(options: DrillOptions, say: Callable[[str], None], broker: BrokerPart | None = None) -> Report:
+    """Run one drill, with the embedded broker or another. Raises ChildFailed when a part does not start at all."""
     with contextlib.ExitStack() as stack:
         directory = Path(options.directory or stack.enter_context(tempfile.TemporaryDirectory(prefix="drill-")))
         await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
         calls = CallLog(directory / "calls.jsonl")
         server, port, _ = await start_upstream(log=calls)
-        cluster = Cluster(directory, options.size, port)
+        cluster = Cluster(directory, options.size, port, broker)
         try:
             await cluster.start(say)
             return await _measured(options, cluster, calls, directory, say)
@@ -106,7 +106,13 @@ async def _measured(
         scenario, seed=options.seed, seconds=options.seconds, faults=options.faults, members=cluster.counts
     )
     clients = Clients(
-        cluster.urls, directory, jobs=options.jobs, seconds=options.seconds, count=_CLIENTS, seed=options.seed
+        cluster.urls,
+        directory,
+        jobs=options.jobs,
+        seconds=options.seconds,
+        count=_CLIENTS,
+        seed=options.seed,
+        storm=scenario.storm,
     )
     started = time.monotonic()
     progress = asyncio.create_task(_progress(clients, options, started, say))

@@ -115,6 +115,11 @@ class ApacheKafka:
         self._running().kill()
         self._child = None
 
+    @property
+    def child(self) -> Child:
+        """The process, once started."""
+        return self._running()
+
     def pid(self) -> int:
         """Process id of the broker."""
         return self._running().pid

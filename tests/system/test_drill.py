@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from coatcheck.dev.child import Child
+from coatcheck.drill.cluster import Size
+from coatcheck.drill.run import DrillOptions
+from coatcheck.drill.run import drill as run_drill
+from tests.support.apache_kafka import ApacheKafka
 
 
 def drill(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -32,3 +39,34 @@ def test_a_scenario_alone_ends_every_job(scenario: str) -> None:
     code, report = drill("--only", scenario, "--jobs", "100", "--seconds", "10", "--faults", "3")
     assert code == 0, report
     assert report["ended"] == report["accepted"] == 100
+
+
+def test_a_minute_of_429s_fails_no_job_and_is_not_answered_with_a_hail_of_calls() -> None:
+    code, report = drill("--only", "provider-storm", "--jobs", "200", "--seconds", "20")
+    assert code == 0, report
+    assert (report["completed"], report["failed"]) == (200, 0)
+    assert report["calls"] < 200 * 10
+
+
+class KafkaPart:
+    """Apache Kafka as a part of a drill."""
+
+    name = "kafka"
+    stop_seconds = 60.0
+
+    def __init__(self, directory: Path) -> None:
+        self._kafka = ApacheKafka(directory)
+        self.bootstrap = self._kafka.bootstrap
+
+    def start(self) -> Child:
+        self._kafka.start()
+        return self._kafka.child
+
+    def wait_ready(self, child: Child) -> None: ...
+
+
+async def test_with_apache_kafka_nothing_is_lost_either(tmp_path: Path) -> None:
+    options = DrillOptions(jobs=300, seconds=20, faults=6, seed=5, size=Size(edges=2, workers=2, keepers=2))
+    report = await run_drill(options, print, KafkaPart(tmp_path / "kafka"))
+    assert report.verdict.passed, report.lines()
+    assert report.verdict.ended == report.verdict.accepted == 300

@@ -17,7 +17,7 @@ from shared.providers import Target
 from shared.store import FleetStore
 from workers.fleet.outcome import Outcome, Retry, Snooze, Succeeded, died
 from workers.fleet.pauses import Pauses
-from workers.fleet.retry import RetryPolicy, asks_to_pause, retry_in
+from workers.fleet.retry import RetryPolicy, asks_to_pause, retry_in, snooze_seconds
 from workers.providers.base import Call, Provider, ProviderError
 from workers.providers.shape import shape_result
 
@@ -125,7 +125,7 @@ class Attempts:
         notes: list[AttemptNote],
     ) -> Outcome:
         """No target is left for now. Where one is paused the job waits, spread out so that not all come at once."""
-        due_in = min(waits) * (1 + self._draw()) if waits else 0.0
+        due_in = snooze_seconds(min(waits), self._draw()) if waits else 0.0
         if failed is None:
             return Snooze(due_in, tuple(notes))
         if waits and job.failures + 1 < self._policy.max_failures:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from workers.providers.base import ProviderError
 
 _FIRST_PAUSE = 2.0
-_LONGEST_BLIND_PAUSE = 60.0
+_LONGEST_BLIND_PAUSE = 15.0
+_LONGEST_SPREAD = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ def asks_to_pause(error: ProviderError) -> bool:
     return error.retryable and (
         error.status_code == 429 or (error.status_code == 503 and error.retry_after is not None)
     )
+
+
+def snooze_seconds(shortest_pause: float, drawn: float) -> float:
+    """When a job comes back whose targets are all paused: a little after the first pause ends, not all jobs at once."""
+    return shortest_pause + drawn * min(shortest_pause, _LONGEST_SPREAD)
 
 
 def pause_seconds(error: ProviderError, streak: int, drawn: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.fleet.retry import RetryPolicy, asks_to_pause, backoff, pause_seconds, retry_in
+from workers.fleet.retry import RetryPolicy, asks_to_pause, backoff, pause_seconds, retry_in, snooze_seconds
 from workers.providers.base import ProviderError
 
 policies = st.builds(RetryPolicy, max_failures=st.integers(1, 10), base=st.floats(0.01, 10), cap=st.floats(0.01, 600))
@@ -56,4 +56,9 @@ def test_429_and_503_with_a_time_pause_and_nothing_else_does() -> None:
 @given(streak=st.integers(0, 1000), draw=drawn, asked=st.none() | st.floats(0.1, 3600))
 def test_a_pause_is_what_was_asked_or_a_bounded_guess(streak: int, draw: float, asked: float | None) -> None:
     seconds = pause_seconds(error(429, retry_after=asked), streak, draw)
-    assert seconds == asked if asked else 1.0 <= seconds <= 60.0
+    assert seconds == asked if asked else 1.0 <= seconds <= 15.0
+
+
+@given(pause=st.floats(0.001, 3600), draw=drawn)
+def test_a_snooze_ends_after_its_pause_and_soon_after(pause: float, draw: float) -> None:
+    assert pause <= snooze_seconds(pause, draw) <= pause + 5.0
