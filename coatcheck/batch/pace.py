@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from coatcheck_client import Job
 
-EAGERNESS = 0.7
+EAGERNESS = 0.9
 """Of the usual duration: a job that was quicker than usual must not hold its place for long."""
 LONGEST = 30.0
 """Seconds: a first look comes no later than this, whatever was usual."""

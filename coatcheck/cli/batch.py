@@ -128,7 +128,7 @@ class Interrupts:
 
 
 def _find_server(url: str | None, key: str | None) -> None:
-    """Fail at once when nobody answers or the key is unknown: a batch under way waits minutes for a server to return."""
+    """Fail at once when nobody answers or the key is wrong: a batch under way waits minutes for its server."""
     with Coatcheck(url, key, retries=1) as client:
         try:
             client.get(f"embeddings/{uuid.uuid4()}")

@@ -32,7 +32,7 @@ def test_it_follows_when_jobs_become_slower_and_quicker_again() -> None:
     pace = Pace()
     for _ in range(100):
         pace.learn(ended(10))
-    assert 6 < pace.first_look() < 7
+    assert 8 < pace.first_look() <= 9
     for _ in range(100):
         pace.learn(ended(1))
     assert pace.first_look() < 1
