@@ -96,5 +96,14 @@ KEEPER_RUNS = _counter(
 JOBS_EXPIRED = _counter("jobs_expired", "Jobs the keeper ended, by reason.", "reason")
 
 # Everybody
+STORE_CALLS = _histogram(
+    "store_call_duration_seconds",
+    "One database call as this process sees it, by what it was for; failed calls count too.",
+    _FAST,
+    "call",
+)
+STORE_FAILURES = _counter(
+    "store_call_failures", "Database calls that failed or took too long, by what they were for.", "call"
+)
 CLOCK_OFFSET = _gauge("clock_offset_seconds", "Our clock against the database's.", mode="livemostrecent")
 BUILD_INFO = _gauge("build_info", "1, labelled with the version that runs.", "version", "component", mode="livemax")

@@ -81,6 +81,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Positive, Meta(description="Server processes of one edge; more than one pays from 4 cores.")
     ] = 1
     allow_anonymous: Annotated[bool, Meta(description="Accept requests without a virtual key.")] = False
+    start_without_keys: Annotated[
+        bool, Meta(description="Open the port to others although no virtual key exists yet; nobody gets in before.")
+    ] = False
     cors_origins: Annotated[tuple[str, ...], Meta(description="Origins that browsers may call from; empty: none.")] = ()
     trusted_proxies: Annotated[
         tuple[str, ...], Meta(description="Addresses or networks whose X-Forwarded-* headers are believed.")

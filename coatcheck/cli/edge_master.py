@@ -46,7 +46,7 @@ def refuse_useless_port(settings: Settings) -> None:
 
     Without a reachable database nobody knows; starting is safe, for a request without a valid key is refused anyway.
     """
-    if settings.allow_anonymous or is_loopback(settings.host):
+    if settings.allow_anonymous or settings.start_without_keys or is_loopback(settings.host):
         return
     try:
         usable = asyncio.run(_has_keys(settings))

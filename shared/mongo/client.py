@@ -20,7 +20,7 @@ from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from shared.errors import SettingsError, StoreUnavailable
-from shared.metrics import CLOCK_OFFSET
+from shared.metrics import CLOCK_OFFSET, STORE_CALLS, STORE_FAILURES
 from shared.settings import Settings
 
 Role = Literal["edge", "fleet", "keeper", "operator"]
@@ -71,9 +71,19 @@ class Database:
 
     @contextlib.contextmanager
     def bounded(self, what: str) -> Iterator[None]:
-        """Bound everything inside by the role's time-out and translate its errors."""
-        with unavailable(what), pymongo.timeout(self.timeout):
-            yield
+        """Bound everything inside by the role's time-out, translate its errors and time it.
+
+        `what` becomes a metric label: a fixed text, never one with a value in it.
+        """
+        began = time.perf_counter()
+        try:
+            with unavailable(what), pymongo.timeout(self.timeout):
+                yield
+        except StoreUnavailable:
+            STORE_FAILURES.labels(what).inc()
+            raise
+        finally:
+            STORE_CALLS.labels(what).observe(time.perf_counter() - began)
 
     def now(self) -> datetime:
         """This moment by the database's clock, in whole milliseconds. Raises StoreUnavailable before the first look."""

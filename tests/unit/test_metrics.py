@@ -16,7 +16,7 @@ from shared.exporter import MetricInfo, declared, render
 ROOT = Path(__file__).parents[2]
 BOUNDED_LABELS = {
     *("request_type", "modality", "provider", "outcome", "status", "source", "reason"),
-    *("route", "method", "code_class", "version", "component"),
+    *("route", "method", "code_class", "version", "component", "call"),
 }
 UNBOUNDED = ("id", "job", "key", "path", "model", "worker", "host")
 

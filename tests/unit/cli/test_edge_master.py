@@ -51,6 +51,7 @@ def test_a_key_or_the_decision_to_do_without_opens_the_address(monkeypatch: pyte
     edge_master.refuse_useless_port(settings(host="0.0.0.0"))
     database_with(monkeypatch, AssertionError("nobody should have asked"))
     edge_master.refuse_useless_port(settings(host="0.0.0.0", allow_anonymous=True))
+    edge_master.refuse_useless_port(settings(host="0.0.0.0", start_without_keys=True))
 
 
 def test_an_edge_may_start_before_its_database_for_it_refuses_strangers_anyway(monkeypatch: pytest.MonkeyPatch) -> None:
