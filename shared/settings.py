@@ -128,6 +128,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         1.0
     )
     drain_seconds: Annotated[Seconds, Meta(description="Time a stopping worker lets running jobs finish.")] = 10.0
+    max_held_body_bytes: Annotated[
+        Positive, Meta(description="Request bodies above 8 KB that one worker holds at a time; more wait.")
+    ] = 256 * MIB
     unrecorded_bytes: Annotated[
         Positive, Meta(description="Results held while the database is away; above it no claims.")
     ] = 256 * MIB

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 from shared.content import Content
 from shared.errors import StoreUnavailable
-from shared.job import AttemptNote, ClaimedJob, PayloadRef
+from shared.job import AttemptNote, ClaimedJob
 from shared.metrics import JOB_FAILURES, PROVIDER_DURATION, PROVIDER_REPEATED, PROVIDER_REQUESTS
 from shared.providers import Target
 from shared.store import FleetStore
 from workers.fleet.outcome import Outcome, Retry, Snooze, Succeeded, died
 from workers.fleet.pauses import Pauses
 from workers.fleet.retry import RetryPolicy, asks_to_pause, retry_in, snooze_seconds
+from workers.fleet.weight import Weight
 from workers.providers.base import Call, Provider, ProviderError
 from workers.providers.shape import shape_result
 
@@ -28,10 +29,11 @@ _BODY_RETRY_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one call may take: seconds, and bytes of the result."""
+    """What one call may take, in seconds; what a result may weigh, and all large bodies held at a time, in bytes."""
 
     call_seconds: float
     result_bytes: int
+    body_bytes: int
 
 
 class Attempts:
@@ -53,6 +55,7 @@ class Attempts:
         self._pauses = pauses
         self._policy = policy
         self._bounds = bounds
+        self._weight = Weight(bounds.body_bytes)
         self._worker = worker
         self._draw = draw
 
@@ -74,21 +77,19 @@ class Attempts:
         return died(job, job.targets[job.target], error, notes)
 
     async def _attempt(self, job: ClaimedJob, notes: list[AttemptNote]) -> Outcome:
-        try:
-            content = await self._body(job)
-        except LookupError:
-            gone = ProviderError(
-                "the request's body is gone from the database", status_code=500, error_type="bifrost_internal"
-            )
-            return died(job, job.targets[job.target], gone, notes)
-        except StoreUnavailable:
-            return Snooze(_BODY_RETRY_SECONDS, ())
-        return await self._through_targets(job, content, notes)
-
-    async def _body(self, job: ClaimedJob) -> Content:
-        if isinstance(job.content, PayloadRef):
-            return Content(job.content_kind, await self._store.load(job.content), job.content_type)
-        return job.content
+        if isinstance(job.content, Content):
+            return await self._through_targets(job, job.content, notes)
+        async with self._weight.hold(job.content.size):
+            try:
+                data = await self._store.load(job.content)
+            except LookupError:
+                gone = ProviderError(
+                    "the request's body is gone from the database", status_code=500, error_type="bifrost_internal"
+                )
+                return died(job, job.targets[job.target], gone, notes)
+            except StoreUnavailable:
+                return Snooze(_BODY_RETRY_SECONDS, ())
+            return await self._through_targets(job, Content(job.content_kind, data, job.content_type), notes)
 
     async def _through_targets(self, job: ClaimedJob, content: Content, notes: list[AttemptNote]) -> Outcome:
         """Call the current target and then the fallbacks, until one answers or asks for time.

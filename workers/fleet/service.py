@@ -44,7 +44,7 @@ async def run_worker(settings: Settings, modalities: Sequence[str], stop: asynci
             providers=providers,
             pauses=pauses,
             policy=RetryPolicy(settings.max_failures, settings.retry_base_seconds, settings.retry_cap_seconds),
-            bounds=Bounds(settings.attempt_timeout_seconds, settings.max_result_bytes),
+            bounds=Bounds(settings.attempt_timeout_seconds, settings.max_result_bytes, settings.max_held_body_bytes),
             worker=worker,
         )
         fleet = Fleet(store=store, settings=settings, modalities=modalities, attempts=attempts, worker=worker)

@@ -61,7 +61,7 @@ def attempts(providers: Mapping[str, Scripted], *, max_failures: int = 3, result
         providers=providers,
         pauses=Pauses(store, providers),
         policy=RetryPolicy(max_failures, base=1.0, cap=60.0),
-        bounds=Bounds(call_seconds=5.0, result_bytes=result_bytes),
+        bounds=Bounds(call_seconds=5.0, result_bytes=result_bytes, body_bytes=1_000_000),
         worker="w",
         draw=lambda: 0.5,
     )

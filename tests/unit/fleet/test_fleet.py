@@ -42,7 +42,7 @@ def make_fleet(store: FakeStore, providers: Mapping[str, Scripted], settings: Se
         providers=providers,
         pauses=Pauses(store, providers),
         policy=RetryPolicy(settings.max_failures, base=0.01, cap=0.02),
-        bounds=Bounds(5.0, 100_000),
+        bounds=Bounds(5.0, 100_000, 1_000_000),
         worker="w",
     )
     return Fleet(store=store, settings=settings, modalities=["embeddings"], attempts=attempts, worker="w")
