@@ -29,6 +29,9 @@ AppFactory = Callable[[], "ASGIApp"]
 BACKLOG = 2048
 PROCESS_TIMEOUT = 30
 """Seconds after which a server process whose event loop does not turn is killed and replaced."""
+_UNSENT_IN_KERNEL = 128 * 1024
+"""Bytes that the kernel takes of an answer before they go out. By default it takes megabytes: they would hide from us
+whether a slow client reads at all, and every client that does not would hold them."""
 _SPARE_FILES = 256
 """File descriptors left for everything that is not a client's connection."""
 _ENOUGH_FILES = 65536
@@ -104,6 +107,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_IN_KERNEL)
         listener.bind(address)
         listener.listen(BACKLOG)
     except OSError as error:

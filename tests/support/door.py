@@ -118,7 +118,7 @@ class Raw:
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
-        self._received = b""
+        self._received = bytearray()
 
     def __enter__(self) -> Raw:
         return self
@@ -152,25 +152,35 @@ class Raw:
         """Read one answer with a Content-Length; interim answers are skipped."""
         while b"\r\n\r\n" not in self._received:
             if not self._more():
-                return Answer(0, {}, self._received)
-        head, _, rest = self._received.partition(b"\r\n\r\n")
+                return Answer(0, {}, bytes(self._received))
+        head = self._take(self._received.index(b"\r\n\r\n") + 4)[:-4]
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        self._received = rest
         status = int(first.split()[1])
         if status == 100:
             return self.answer()
         length = int(headers.get("content-length", 0))
         while len(self._received) < length and self._more():
             pass
-        body, self._received = self._received[:length], self._received[length:]
-        return Answer(status, headers, body)
+        return Answer(status, headers, self._take(length))
+
+    def _take(self, length: int) -> bytes:
+        taken = bytes(self._received[:length])
+        del self._received[:length]
+        return taken
 
     def next_line(self) -> bytes:
         """The first line that comes, left unread."""
         while b"\r\n" not in self._received and self._more():
             pass
-        return self._received.partition(b"\r\n")[0]
+        return bytes(self._received.partition(b"\r\n")[0])
+
+    def read_slowly(self, size: int, every: float, during: float) -> None:
+        """Take `size` bytes of an answer, and again, with pauses. Fails when the connection ends meanwhile."""
+        end = time.monotonic() + during
+        while time.monotonic() < end:
+            assert self.socket.recv(size), "the connection ended"
+            time.sleep(every)
 
     def ended(self) -> bool:
         """Wait until the server has ended the connection; whether it said nothing more before."""

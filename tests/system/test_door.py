@@ -336,6 +336,13 @@ def test_a_reader_that_does_not_read_is_cut_off(door: Door) -> None:
         until(lambda: door.refused("slow_reader"), "slow reader noticed", within=5)
 
 
+def test_a_slow_but_steady_reader_is_not_cut_off(door: Door) -> None:
+    with door.raw() as raw:
+        raw.send(head("GET /big HTTP/1.1", "Host: door"))
+        raw.read_slowly(20_000, every=0.05, during=4)
+    assert not door.refused("slow_reader")
+
+
 def test_a_reader_that_reads_gets_all_of_a_large_answer(door: Door) -> None:
     with door.raw() as raw:
         raw.send(head("GET /big HTTP/1.1", "Host: door"))
