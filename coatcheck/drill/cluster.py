@@ -82,12 +82,19 @@ class Member:
 
 
 class Cluster:
-    """Everything below `directory`. Start, break by `apply`, stop."""
+    """Everything below `directory`. Start, break by `apply`, stop. `more_settings` is appended to the settings file."""
 
-    def __init__(self, directory: Path, size: Size, upstream_port: int, broker: BrokerPart | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        size: Size,
+        upstream_port: int,
+        broker: BrokerPart | None = None,
+        more_settings: str = "",
+    ) -> None:
         self._directory = directory
         self._config = directory / "coatcheck.toml"
-        self._config.write_text(_SETTINGS.format(provider=PROVIDER, port=upstream_port))
+        self._config.write_text(_SETTINGS.format(provider=PROVIDER, port=upstream_port) + more_settings)
         self._mongod = Mongod(directory, directory / "mongod.log")
         self._broker = broker or Broker(directory / "broker.log")
         self.edge_ports = free_ports(size.edges)
