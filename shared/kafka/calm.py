@@ -7,6 +7,7 @@ import socket
 import time
 from typing import Any
 
+from kafka.errors import KafkaError
 from kafka.future import Future
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
@@ -53,6 +54,15 @@ class CalmManager(KafkaConnectionManager):  # type: ignore[misc]  # the library 
         # The library does not hand this on from its clients' arguments: a mistyped topic would come into being.
         self.cluster.config["allow_auto_create_topics"] = False
         self.heartbeat_at = time.monotonic()
+        self.failure = ""
+
+    def get_connection(self, node_id: Any, **options: Any) -> Any:
+        """The connection to a node, made if there is none; remembers why one could not be made."""
+        known = node_id in self._conns
+        connection = super().get_connection(node_id, **options)
+        if not known:
+            connection.init_future.add_errback(self._note_failure)
+        return connection
 
     async def wait_for(self, future: Future, timeout_ms: float | None) -> Any:
         """Await `future` for `timeout_ms`, at least SHORTEST_WAIT_MS. Raises KafkaTimeoutError."""
@@ -68,9 +78,12 @@ class CalmManager(KafkaConnectionManager):  # type: ignore[misc]  # the library 
     def _note_heartbeat(self, _response: Any) -> None:
         self.heartbeat_at = time.monotonic()
 
+    def _note_failure(self, error: BaseException) -> None:
+        self.failure = (str(error) if isinstance(error, KafkaError) else repr(error))[:200]
+
 
 class CalmClient(KafkaNetClient):  # type: ignore[misc]  # the library carries no types
-    """Network client for a producer, a consumer or an admin client; pass it as their `kafka_client`."""
+    """Network client for a producer, a consumer or an admin client."""
 
     def __init__(self, **configs: Any) -> None:
         net = NetworkSelector(**configs)
@@ -80,6 +93,10 @@ class CalmClient(KafkaNetClient):  # type: ignore[misc]  # the library carries n
         """Seconds since a heartbeat was answered, or since this client was made."""
         return time.monotonic() - float(self._manager.heartbeat_at)
 
+    def failure(self) -> str:
+        """Why the last connection that failed could not be made; empty if none failed."""
+        return str(self._manager.failure)
+
     def connection_delay(self, node_id: Any) -> float:
         """Milliseconds until the producer shall look at a node that is not connected.
 
@@ -87,3 +104,13 @@ class CalmClient(KafkaNetClient):  # type: ignore[misc]  # the library carries n
         made: the producer's thread spins for as long as a frozen broker accepts connections and says nothing.
         """
         return max(float(super().connection_delay(node_id)) * 1000, SHORTEST_WAIT_MS)
+
+
+class ClientMaker:
+    """What the library takes as `kafka_client`: makes the network client, and keeps it for us to look at."""
+
+    client: CalmClient | None = None
+
+    def __call__(self, **configs: Any) -> CalmClient:
+        self.client = CalmClient(**configs)
+        return self.client

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import SettingsError
-from shared.kafka.calm import CalmClient
+from shared.kafka.calm import CalmClient, ClientMaker
 from shared.settings import Settings
 
 API_VERSION = (3, 9)
@@ -18,7 +18,18 @@ RECONNECT_BACKOFF_MAX_MS = 1000
 
 
 class ConnectionArguments(dict[str, Any]):
-    """Keyword arguments for a client; they may hold the SASL password, so they never print themselves."""
+    """Keyword arguments for one client at a time; they may hold the SASL password, so they never print themselves."""
+
+    @property
+    def client(self) -> CalmClient | None:
+        """The network client of the producer, consumer or admin client that was made last with these."""
+        maker: ClientMaker = self["kafka_client"]
+        return maker.client
+
+    def why(self) -> str:
+        """Why that client could not connect, in brackets; empty if no connection failed."""
+        failure = self.client.failure() if self.client else ""
+        return f" ({failure})" if failure else ""
 
     def __repr__(self) -> str:
         return f"ConnectionArguments({', '.join(sorted(self))})"
@@ -34,7 +45,7 @@ def connection_arguments(settings: Settings) -> ConnectionArguments:
         api_version=API_VERSION,
         reconnect_backoff_max_ms=RECONNECT_BACKOFF_MAX_MS,
         client_id="coatcheck",
-        kafka_client=CalmClient,
+        kafka_client=ClientMaker(),
     )
     if settings.kafka_security_protocol in ("SSL", "SASL_SSL") and settings.kafka_ssl_cafile:
         if not Path(settings.kafka_ssl_cafile).is_file():

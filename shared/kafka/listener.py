@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
@@ -147,15 +147,9 @@ class BellListener:
 
     def _serve(self) -> None:
         """Live with one consumer until we stop or it has to be replaced."""
-        clients: list[CalmClient] = []
-
-        def build_client(**configs: Any) -> CalmClient:
-            clients.append(CalmClient(**configs))
-            return clients[0]
-
         consumer = KafkaConsumer(
             *self._modalities,
-            **self._arguments | {"kafka_client": build_client},
+            **self._arguments,
             group_id=self._group,
             # Eager: a rebalance takes a few tenths of a second, the cooperative protocol's two rounds take seconds.
             # Range: the library's round robin fails when members serve different topics.
@@ -175,11 +169,12 @@ class BellListener:
         )
         # The member that leads the group assigns topics that it may not serve itself. Unless it knows their partitions
         # beforehand it needs a second rebalance, which the embedded broker does not grant.
-        clients[0].cluster.set_topics(self._all_topics)
+        client = cast("CalmClient", self._arguments.client)
+        client.cluster.set_topics(self._all_topics)
         try:
-            while not self._stopping and clients[0].silence() < REBUILD_SECONDS:
+            while not self._stopping and client.silence() < REBUILD_SECONDS:
                 self._turn(consumer)
-                self._watch(clients[0].silence())
+                self._watch(client.silence())
         finally:
             self._partitions = 0
             self._close(consumer)
@@ -264,12 +259,11 @@ class BellListener:
         self._alone_since = self._alone_since or now
         if not self._alarmed and now - self._alone_since > SILENCE_SECONDS:
             self._alarmed = True
-            reason = "more workers than partitions?" if silence < SILENCE_SECONDS else "no answer from the brokers"
-            log.warning(
-                "bells: none can be heard (%s); jobs still start, a second or two late: "
-                "`coatcheck init --check` says more",
-                reason,
+            answered = silence < SILENCE_SECONDS
+            reason = (
+                "more workers than partitions?" if answered else f"no answer from the brokers{self._arguments.why()}"
             )
+            log.warning("bells: none can be heard: %s; jobs still start, a second or two late", reason)
 
     def _close(self, consumer: KafkaConsumer) -> None:
         try:

@@ -195,10 +195,8 @@ class Ringer:
             self._trouble_since = now
         if now >= self._alarm_due:
             self._alarm_due = now + _ALARM_SECONDS
-            log.warning(
-                "bells: not rung (%s); jobs still start, a second or two late: `coatcheck init --check` says more",
-                type(error).__name__,
-            )
+            reason = type(error).__name__ + self._arguments.why()
+            log.warning("bells: not rung: %s; jobs still start, a second or two late", reason)
 
 
 def _knows(producer: KafkaProducer, topic: str) -> bool:

@@ -12,7 +12,6 @@ from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError,
 
 from shared.catalogue import MODALITIES
 from shared.errors import CoatcheckError
-from shared.kafka.calm import CalmClient
 from shared.kafka.connection import bootstrap_servers, connection_arguments, silence_client_logs
 from shared.settings import Settings
 
@@ -107,32 +106,23 @@ def needed_rights(settings: Settings) -> list[str]:
 def _admin(settings: Settings) -> Iterator[KafkaAdminClient]:
     """An admin client that is closed again. Every error of the library comes out as BrokersUnavailable."""
     silence_client_logs()
-    clients: list[CalmClient] = []
-
-    def build_client(**configs: Any) -> CalmClient:
-        clients.append(CalmClient(**configs))
-        return clients[0]
-
     servers = ", ".join(bootstrap_servers(settings))
     milliseconds = int(ANSWER_SECONDS * 1000)
-    arguments = connection_arguments(settings) | {
-        "kafka_client": build_client,
-        "bootstrap_timeout_ms": milliseconds,
-        "request_timeout_ms": milliseconds,
-    }
+    arguments = connection_arguments(settings)
     try:
-        yield KafkaAdminClient(**arguments)
+        yield KafkaAdminClient(**arguments, bootstrap_timeout_ms=milliseconds, request_timeout_ms=milliseconds)
     except KafkaTimeoutError:
         raise BrokersUnavailable(
-            f"no Kafka broker of {servers} answered within {ANSWER_SECONDS:.0f} s: is one up, is the address right, "
-            f"do kafka_security_protocol ({settings.kafka_security_protocol}) and the SASL settings fit?"
+            f"no Kafka broker of {servers} answered within {ANSWER_SECONDS:.0f} s{arguments.why()}: is one up, is the "
+            f"address right, do kafka_security_protocol {settings.kafka_security_protocol} and the SASL settings fit?"
         ) from None
     except (KafkaError, OSError) as error:
-        raise BrokersUnavailable(f"the Kafka brokers {servers} refused: {type(error).__name__}") from None
+        reason = type(error).__name__
+        raise BrokersUnavailable(f"the Kafka brokers {servers} refused: {reason}{arguments.why()}") from None
     finally:
         # The admin client's own close is not enough: it leaves the network thread running when connecting failed.
-        for client in clients:
-            client.close()
+        if arguments.client is not None:
+            arguments.client.close()
 
 
 def _describe(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, Any]]:
