@@ -17,7 +17,9 @@ CODE := coatcheck edge shared workers client tests bench examples
 SOURCES = $(wildcard $(CODE))
 TIERS ?= $(wildcard tests/unit tests/contract tests/integration tests/system)
 
-# No index address gets into the files. All of them come from one resolution, so that any can be installed together.
+EXTRA_LOCKS := models-speech models-transcription models-ocr models-chat
+# No index address gets into the files. All but the peers', which has an environment of its own, come from one
+# resolution, so that any of them can be installed together.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-annotate --custom-compile-command "make lock" --excludes requirements/never.txt
 
@@ -63,15 +65,17 @@ drill: ## Try to lose a job: kill -9 everything while it works
 	@$(ENVIRONMENT) run
 	@$(BIN)/coatcheck drill $(if $(ONLY),--only $(ONLY))
 
-bench: ## Measure throughput and latency here; QUICK=1 for a short run
+bench: ## Measure throughput and latency here (needs Go; Redis for the peer); QUICK=1 for a short run
 	@$(ENVIRONMENT) test
-	@$(BIN)/python -m bench $(if $(QUICK),--quick)
+	@! command -v redis-server >/dev/null || $(PYTHON) -m coatcheck.dev.environment .venv-peers bench-peers
+	@BENCH_PEER_PYTHON=$(CURDIR)/.venv-peers/bin/python $(BIN)/python -m bench $(if $(QUICK),--quick)
 
 lock: ## Resolve the newest packages that fit and write the lock files with their hashes
 	@$(ENVIRONMENT) test
-	$(COMPILE) --upgrade pyproject.toml requirements/*.in -o $(VENV)/all.txt
+	$(COMPILE) --upgrade pyproject.toml $(addprefix requirements/,$(addsuffix .in,run test $(EXTRA_LOCKS))) -o $(VENV)/all.txt
 	$(COMPILE) -c $(VENV)/all.txt pyproject.toml requirements/run.in requirements/test.in -o requirements/test.txt
 	$(COMPILE) -c $(VENV)/all.txt --excludes requirements/never-in-run.txt pyproject.toml requirements/run.in \
 		-o requirements/run.txt
-	for extra in speech transcription ocr chat; do \
-		$(COMPILE) -c $(VENV)/all.txt requirements/models-$$extra.in -o requirements/models-$$extra.txt || exit; done
+	for lock in $(EXTRA_LOCKS); do \
+		$(COMPILE) -c $(VENV)/all.txt requirements/$$lock.in -o requirements/$$lock.txt || exit; done
+	$(COMPILE) --upgrade requirements/bench-peers.in -o requirements/bench-peers.txt

@@ -27,6 +27,7 @@ NEEDED_MIB = {
     "models-transcription": 500,
     "models-ocr": 400,
     "models-chat": 350,
+    "bench-peers": 150,
 }
 """Room that a lock file takes while it is installed: downloads and installed files together."""
 
@@ -50,11 +51,12 @@ class Environment:
         self._note = folder / "installed.json"
 
     def fill(self, locks: Sequence[str]) -> None:
-        """Install what changed of `locks` (names without .txt) and the project itself. Raises EnvironmentFailed."""
+        """Install what changed of `locks` (names without .txt), then the project itself. Raises EnvironmentFailed."""
         installed = self._remembered()
         wanted = {lock: _digest(ROOT / "requirements" / f"{lock}.txt") for lock in locks}
         stale = [lock for lock, digest in wanted.items() if installed.get(lock) != digest]
-        projects = {str(folder.relative_to(ROOT)): _digest(folder / "pyproject.toml") for folder in _projects()}
+        folders = [] if "bench-peers" in locks else _projects()  # the peers know nothing of us
+        projects = {str(folder.relative_to(ROOT)): _digest(folder / "pyproject.toml") for folder in folders}
         changed = [name for name, digest in projects.items() if installed.get(name) != digest]
         if not stale and not changed:
             return
@@ -165,7 +167,7 @@ def main() -> int:
     """Exit code: 0 the environment is as asked, 1 it is not and why is on stderr."""
     parser = argparse.ArgumentParser(description="Fill a virtual environment from the lock files.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("purpose", choices=("run", "test"))
+    parser.add_argument("purpose", choices=("run", "test", "bench-peers"))
     parser.add_argument("--models", default="", help="comma separated extras, `all` or `none`")
     arguments = parser.parse_args()
     try:

@@ -105,6 +105,13 @@ def test_models_added_later_keep_what_is_there(checkout: Path) -> None:
     assert last.asked == []
 
 
+def test_the_benchmarks_peers_get_an_environment_without_us(checkout: Path) -> None:
+    (checkout / "requirements" / "bench-peers.txt").write_text("celery")
+    peers = Recorded(checkout / "venv-peers")
+    peers.fill(["bench-peers"])
+    assert [arguments[-1] for arguments in peers.asked] == [str(checkout / "requirements" / "bench-peers.txt")]
+
+
 def test_an_installation_that_failed_is_tried_again(checkout: Path) -> None:
     class Failing(Recorded):
         def _pip(self, arguments: object, line_seen: object) -> None:
