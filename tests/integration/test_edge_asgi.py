@@ -1,0 +1,101 @@
+"""The edge as a server process starts it: on a real database, with no broker, and with no database at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from edge import asgi
+from edge.asgi import Edge
+from shared.mongo.client import Database
+from shared.settings import Settings
+from tests.support.jobs import eventually
+from tests.support.requests import EMBEDDING, EMBEDDINGS
+
+NO_BROKER = {"kafka_bootstrap_servers": "127.0.0.1:1", "allow_anonymous": True}
+
+
+class Lifespan:
+    """A server's side of ASGI's lifespan."""
+
+    def __init__(self, app: Edge) -> None:
+        self._orders: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._answers: asyncio.Queue[Any] = asyncio.Queue()
+        self._task = asyncio.create_task(app({"type": "lifespan"}, self._orders.get, self._answers.put))
+
+    async def order(self, what: str) -> Any:
+        await self._orders.put({"type": f"lifespan.{what}"})
+        return await asyncio.wait_for(self._answers.get(), 20)
+
+    async def end(self) -> None:
+        await asyncio.wait_for(self._task, 5)
+
+
+@asynccontextmanager
+async def started(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    app = Edge(msgspec.structs.replace(settings, **NO_BROKER), {"OPENAI_API_KEY": "sk-test"})
+    lifespan = Lifespan(app)
+    assert (await lifespan.order("startup"))["type"] == "lifespan.startup.complete"
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://edge") as client:
+        yield client
+    assert (await lifespan.order("shutdown"))["type"] == "lifespan.shutdown.complete"
+    await lifespan.end()
+
+
+async def test_without_a_broker_jobs_are_taken_and_found_again_by_the_next_process(
+    settings: Settings, database: Database
+) -> None:
+    async with started(settings) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        answers = await asyncio.gather(*[client.post(EMBEDDINGS, json=EMBEDDING) for _ in range(50)])
+        assert {answer.status_code for answer in answers} == {202}
+        listed = (await client.get("/v1/models")).json()
+        assert listed == {"object": "list", "data": []}
+    assert await database.jobs.count_documents({}) == 50
+    async with started(settings) as client:
+        polls = await asyncio.gather(*[client.get(answer.headers["location"]) for answer in answers])
+        assert {poll.json()["status"] for poll in polls} == {"pending"}
+
+
+async def test_a_job_accepted_while_its_client_hangs_up_is_stored_before_the_process_stops(
+    settings: Settings, database: Database
+) -> None:
+    async with started(settings) as client:
+        body = EMBEDDING | {"input": "x" * 1_000_000}
+        calls = [asyncio.create_task(client.post(EMBEDDINGS, json=body)) for _ in range(5)]
+        await eventually(lambda: database.payloads.count_documents({}))
+        for call in calls:
+            call.cancel()
+    jobs = await database.jobs.count_documents({})
+    assert jobs == await database.payloads.count_documents({})
+
+
+async def test_a_start_without_a_database_fails_in_words_that_hold_no_password(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asgi, "MONGO_WAIT_SECONDS", 0.0)
+    away = msgspec.structs.replace(
+        settings, mongodb_uri="mongodb://user:secret-word@127.0.0.1:1/?serverSelectionTimeoutMS=100",
+        mongodb_timeout_seconds=0.5, **NO_BROKER,
+    )  # fmt: skip
+    lifespan = Lifespan(Edge(away, {}))
+    answer = await lifespan.order("startup")
+    assert answer["type"] == "lifespan.startup.failed"
+    assert "mongodb_uri" in answer["message"]
+    assert "secret-word" not in answer["message"]
+    await lifespan.end()
+
+
+async def test_a_start_with_a_wrong_provider_fails_in_words(settings: Settings) -> None:
+    wrong = msgspec.structs.replace(settings, providers={"vllm": {"base_ulr": "http://x"}}, **NO_BROKER)
+    lifespan = Lifespan(Edge(wrong, {}))
+    answer = await lifespan.order("startup")
+    assert answer["type"] == "lifespan.startup.failed"
+    assert "base_ulr" in answer["message"]
+    await lifespan.end()
