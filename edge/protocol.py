@@ -4,7 +4,7 @@ is served.
 It overrides and reads parts of uvicorn's HttpToolsProtocol that are not public: `cycle` (its `keep_alive`,
 `disconnected`, `more_body`, `response_started`, `response_complete`, `message_event`), `connections`, `server_state`,
 `transport`, `flow`, `loop`, `parser`, `headers`, `expect_100_continue`, `pipeline` and `_start_asgi_task`. So the exact
-versions of uvicorn and httptools are pinned, and tests/system/test_door.py tries every case on the real server before
+versions of uvicorn and httptools are pinned, and tests/system/test_door*.py try every case on the real server before
 a pin moves.
 """
 

@@ -18,6 +18,20 @@ from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+SHORT = {
+    "max_body_bytes": 1_000_000,
+    "body_grace": 1.0,
+    "body_min_rate": 1000,
+    "drain": 1.5,
+    "head_timeout": 1.0,
+    "keepalive": 1.5,
+    "write_interval": 1.0,
+    "linger": 1.5,
+    "stop_grace": 0.5,
+    "max_connections": 200,
+}
+"""Limits whose end a test can wait for."""
+GET = b"GET /jobs HTTP/1.1\r\nHost: door\r\n\r\n"
 LISTENS = re.compile(r"listens on http://127\.0\.0\.1:(\d+)")
 
 
@@ -204,3 +218,19 @@ def chunked(*pieces: bytes, end: bytes = b"0\r\n\r\n", headers: tuple[str, ...] 
 def job_line(body: bytes) -> str:
     """What the journal says about the job of this body."""
     return f"job {len(body)} {zlib.crc32(body)}"
+
+
+def head(*lines: str) -> bytes:
+    """A request head of these lines, with its end."""
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def assert_is_refusal(answer: Answer, status: int) -> None:
+    """The contract's error answer, complete."""
+    assert answer.status == status, answer
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["connection"] == "close"
+    assert answer.headers["x-request-id"]
+    body = answer.json
+    assert body["error"].pop("message")
+    assert body == {"is_bifrost_error": False, "status_code": status, "error": {}, "extra_fields": {}}

@@ -1,34 +1,17 @@
-"""The door on the real server, by raw sockets: what must be refused, what must be bounded, and how it stops."""
+"""The door on the real server, by raw sockets: what must be refused, and what must pass unharmed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.door import ROOT, Answer, Door, Raw, chunked, job_line, post, until
-
-SHORT = {
-    "max_body_bytes": 1_000_000,
-    "body_grace": 1.0,
-    "body_min_rate": 1000,
-    "drain": 1.5,
-    "head_timeout": 1.0,
-    "keepalive": 1.5,
-    "write_interval": 1.0,
-    "linger": 1.5,
-    "stop_grace": 0.5,
-    "max_connections": 200,
-}
-GET = b"GET /jobs HTTP/1.1\r\nHost: door\r\n\r\n"
+from tests.support.broken_requests import REFUSED
+from tests.support.door import GET, SHORT, Door, assert_is_refusal, chunked, head, job_line, post, until
 
 
 @pytest.fixture(scope="module")
@@ -47,72 +30,6 @@ def door(running: Door) -> Iterator[Door]:
     yield running
     assert running.post(b"still open").status == 202
     assert running.jobs()[-1:] == [job_line(b"still open")]
-
-
-def assert_is_refusal(answer: Answer, status: int) -> None:
-    assert answer.status == status, answer
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["connection"] == "close"
-    assert answer.headers["x-request-id"]
-    body = answer.json
-    assert body["error"].pop("message")
-    assert body == {"is_bifrost_error": False, "status_code": status, "error": {}, "extra_fields": {}}
-
-
-def head(*lines: str) -> bytes:
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-
-HOSTED = ("POST /jobs HTTP/1.1", "Host: door")
-MANY = [f"X-{i}: 1" for i in range(105)]
-REFUSED = {
-    "no host": (400, head("POST /jobs HTTP/1.1", "Content-Length: 2") + b"{}"),
-    "two hosts": (400, head(*HOSTED, "Host: other", "Content-Length: 2") + b"{}"),
-    "two lengths": (400, head(*HOSTED, "Content-Length: 2", "Content-Length: 2") + b"{}"),
-    "listed lengths": (400, head(*HOSTED, "Content-Length: 2, 2") + b"{}"),
-    "signed length": (400, head(*HOSTED, "Content-Length: +2") + b"{}"),
-    "negative length": (400, head(*HOSTED, "Content-Length: -1") + b"{}"),
-    "hex length": (400, head(*HOSTED, "Content-Length: 0x2") + b"{}"),
-    "superscript length": (400, head(*HOSTED, "Content-Length: \xb2") + b"{}"),
-    "length and chunked": (400, head(*HOSTED, "Content-Length: 2", "Transfer-Encoding: chunked") + b"0\r\n\r\n"),
-    "length of 13 digits": (413, head(*HOSTED, "Content-Length: 1000000000000")),
-    "length of 23 digits": (400, head(*HOSTED, "Content-Length: 10000000000000000000000")),
-    "length above the cap": (413, head(*HOSTED, "Content-Length: 1000001")),
-    "chunked on 1.0": (400, head("POST /jobs HTTP/1.0", "Host: door", "Transfer-Encoding: chunked") + b"0\r\n\r\n"),
-    "xchunked": (501, head(*HOSTED, "Transfer-Encoding: xchunked") + b"2\r\n{}\r\n0\r\n\r\n"),
-    "gzip and chunked": (501, head(*HOSTED, "Transfer-Encoding: gzip, chunked") + b"2\r\n{}\r\n0\r\n\r\n"),
-    "chunked twice": (400, head(*HOSTED, "Transfer-Encoding: chunked", "Transfer-Encoding: chunked") + b"0\r\n\r\n"),
-    "odd chunked": (400, head(*HOSTED, "Transfer-Encoding: \x0bchunked") + b"0\r\n\r\n"),
-    "compressed": (415, head(*HOSTED, "Content-Encoding: gzip", "Content-Length: 2") + b"{}"),
-    "odd expectation": (417, head(*HOSTED, "Expect: foo", "Content-Length: 2") + b"{}"),
-    "upgrade with a body": (
-        400,
-        head(*HOSTED, "Connection: Upgrade", "Upgrade: h2c", "Content-Length: 2") + b"{}",
-    ),
-    "long target": (414, head("GET /" + "x" * 5000 + " HTTP/1.1", "Host: door")),
-    "105 headers": (431, head(*HOSTED, *MANY, "Content-Length: 2") + b"{}"),
-    "header of 9 KB": (431, head(*HOSTED, "X-Long: " + "x" * 9000, "Content-Length: 2") + b"{}"),
-    "headers of 20 KB": (431, head(*HOSTED, *(f"X-{i}: {'x' * 7000}" for i in range(3)), "Content-Length: 2") + b"{}"),
-    "version 2.0": (505, head("POST /jobs HTTP/2.0", "Host: door", "Content-Length: 2") + b"{}"),
-    "version 3.7": (400, head("POST /jobs HTTP/3.7", "Host: door", "Content-Length: 2") + b"{}"),
-    "version 0.9": (505, b"GET /jobs\r\n\r\n"),
-    "HTTP/2 preface": (400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-    "TLS": (400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500)),
-    "unknown method": (400, head("FOO /jobs HTTP/1.1", "Host: door")),
-    "lower-case method": (400, head("post /jobs HTTP/1.1", "Host: door", "Content-Length: 2") + b"{}"),
-    "CONNECT": (400, head("CONNECT door:80 HTTP/1.1", "Host: door")),
-    "raw UTF-8 in the path": (400, head("POST /j\xc3\xb6bs HTTP/1.1", "Host: door", "Content-Length: 2") + b"{}"),
-    "bare LF": (400, b"POST /jobs HTTP/1.1\nHost: door\nContent-Length: 2\n\n{}"),
-    "folded header": (400, head(*HOSTED, "X-A: 1", " 2", "Content-Length: 2") + b"{}"),
-    "space before the colon": (400, head(*HOSTED, "Content-Length : 2") + b"{}"),
-    "NUL in a value": (400, head(*HOSTED, "X-A: a\x00b", "Content-Length: 2") + b"{}"),
-    "CR in a value": (400, head(*HOSTED, "X-A: a\rb", "Content-Length: 2") + b"{}"),
-    "empty name": (400, head(*HOSTED, ": a", "Content-Length: 2") + b"{}"),
-    "chunk size of 17 digits": (400, chunked(end=b"00000000000000002\r\n{}\r\n0\r\n\r\n".replace(b"0", b"f", 1))),
-    "bad chunk size": (400, chunked(b"{}", end=b"zz\r\n")),
-    "bad chunk terminator": (400, chunked(end=b"2\r\n{}XX0\r\n\r\n")),
-    "length as a trailer": (400, chunked(b"{}", end=b"0\r\nContent-Length: 9\r\n\r\n")),
-}
 
 
 @pytest.mark.parametrize(("status", "request_bytes"), REFUSED.values(), ids=REFUSED.keys())
@@ -389,146 +306,3 @@ def test_the_guard_answers_even_if_the_application_swallows_the_error(tmp_path: 
         assert_is_refusal(door.exchange(post(b"hello", length=10)), 408)
         assert_is_refusal(door.exchange(chunked(*[bytes(100_000)] * 11)), 413)
         assert not door.jobs()
-
-
-# Bounds
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    bounds = {"max_connections": 50, "max_pipelined": 100, "max_requests": 3, "max_bytes": 1000, "body_grace": 60}
-    with Door(tmp_path_factory.mktemp("small"), **(SHORT | bounds)) as door:
-        yield door
-
-
-def assert_is_busy(answer: Answer, bound: str) -> None:
-    assert_is_refusal(answer, 503)
-    assert answer.headers["retry-after"] == "1"
-    assert bound in answer.json["error"]["message"]
-
-
-def test_requests_above_the_bound_get_503_and_room_comes_back(small: Door) -> None:
-    with contextlib.ExitStack() as stack:
-        for _ in range(3):
-            stack.enter_context(small.raw()).send(post(b"h", length=10))
-        until(lambda: small.post().status == 503, "all places taken")
-        assert_is_busy(small.post(), "3 requests")
-    until(lambda: small.post().status == 202, "places free again")
-
-
-def test_bytes_above_the_bound_get_503_and_room_comes_back(small: Door) -> None:
-    with small.raw() as holder:
-        holder.send(post(bytes(900), length=950))
-        until(lambda: small.post(bytes(200)).status == 503, "bytes held")
-        assert_is_busy(small.post(bytes(200)), "1000 body bytes")
-        assert_is_busy(small.exchange(chunked(bytes(60), bytes(60))), "1000 body bytes")
-        assert small.post(b"small ones pass").status == 202
-    until(lambda: small.post(bytes(200)).status == 202, "bytes free again")
-
-
-@pytest.mark.parametrize("first", [b"", GET], ids=["silent", "idle"])
-def test_a_flood_of_connections_leaves_normal_clients_served(small: Door, first: bytes) -> None:
-    small.mark()
-    with contextlib.ExitStack() as stack:
-        for _ in range(300):
-            raw = stack.enter_context(Raw(small.port))
-            if first:
-                with contextlib.suppress(ConnectionError):
-                    raw.send(first)
-                    raw.answer()
-        statuses = [small.post().status for _ in range(60)]
-    assert statuses == [202] * 60
-    assert small.refused("connection_cap")
-
-
-def test_pipelined_requests_above_the_bound_are_not_kept(small: Door) -> None:
-    small.mark()
-    with small.raw() as raw:
-        raw.send(post(b"slow", target="/jobs?wait=0.3") + GET * 1000)
-        answers = 0
-        while raw.answer().status:
-            answers += 1
-    assert small.refused("pipeline_full")
-    assert answers == 101
-    for _ in range(3):
-        with small.raw() as raw:
-            raw.send(post(b"slow", target="/jobs?wait=0.2") + GET * 60)
-            assert raw.answer().status == 202
-    with small.raw() as raw:
-        raw.send(GET * 100)
-        assert [raw.answer().status for _ in range(100)] == [200] * 100
-
-
-# Start and stop
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_with_a_silent_connection_is_quick_and_orderly(tmp_path: Path, number: int) -> None:
-    with Door(tmp_path, **(SHORT | {"head_timeout": 60})) as door, door.raw() as silent:
-        assert door.post().status == 202
-        began = time.monotonic()
-        assert door.stop(number) == 0
-        assert time.monotonic() - began < 4
-        assert silent.ended()
-        assert door.lines()[-2] == "stopped"
-        assert door.lines()[-1].startswith("exited ")
-        assert "was sent" not in door.log()  # gunicorn's words for a process that died by a signal
-
-
-def test_a_stop_serves_what_is_under_way_and_what_a_fresh_connection_brings(tmp_path: Path) -> None:
-    with Door(tmp_path, **(SHORT | {"stop_grace": 3})) as door, door.raw() as busy, door.raw() as fresh:
-        busy.send(post(b"busy", target="/jobs?wait=1"))
-        until(lambda: "body 4" in door.lines(), "request under way")
-        door.process.send_signal(signal.SIGTERM)
-        until(lambda: not listens(door.port), "no new connections")
-        fresh.send(post(b"fresh"))
-        answers = [fresh.answer(), busy.answer()]
-        assert [answer.status for answer in answers] == [202, 202]
-        assert [answer.headers["connection"] for answer in answers] == ["close", "close"]
-        assert door.process.wait(10) == 0
-
-
-def listens(port: int) -> bool:
-    with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
-
-
-def test_a_stop_with_a_reader_that_does_not_read_ends_in_time(tmp_path: Path) -> None:
-    with Door(tmp_path, **(SHORT | {"write_interval": 60, "graceful_timeout": 3})) as door, door.raw() as raw:
-        raw.send(head("GET /big HTTP/1.1", "Host: door"))
-        assert raw.next_line().startswith(b"HTTP/1.1 200")
-        assert door.stop() == 0
-        assert "stopped" in door.lines()
-
-
-def test_the_server_processes_leave_when_the_master_is_killed(tmp_path: Path) -> None:
-    with Door(tmp_path, **SHORT) as door:
-        process = door.post().json["pid"]
-        assert process != door.process.pid
-        door.process.kill()
-        until(lambda: not Path(f"/proc/{process}").exists(), "server process gone")
-        assert "stopped" in door.lines()
-        assert not listens(door.port)
-
-
-def test_a_killed_server_process_is_replaced_and_reported(tmp_path: Path) -> None:
-    with Door(tmp_path, **SHORT, processes=2) as door:
-        killed = door.post().json["pid"]
-        os.kill(killed, signal.SIGKILL)
-        until(lambda: f"exited {killed}" in door.lines() and door.count("started") == 3, "replaced")
-        assert door.post().status == 202
-        assert door.stop() == 0
-
-
-def test_a_busy_port_is_one_clear_line_and_exit_code_1(running: Door, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.support.door_app", str(running.port), str(tmp_path / "journal")]
-    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=10)
-    assert done.returncode == 1
-    assert done.stderr == (
-        f"cannot listen on 127.0.0.1:{running.port} (Address already in use): "
-        "stop what uses it, or choose another port\n"
-    )
-
-
-def test_an_application_that_does_not_start_ends_the_server_with_code_3(tmp_path: Path) -> None:
-    late = Door(tmp_path, **SHORT, startup_seconds=60, startup_timeout=0.3)
-    assert late.process.wait(10) == 3
-    assert "did not start within 0.3 s" in late.log()
-    assert "Traceback" not in late.log()
