@@ -35,7 +35,8 @@ class Access:
         """Count and time the answer under its route's template."""
         label = (req.uri_template, req.method, resp.status_code // 100)
         observe = self._observers.get(label) or self._observer(*label)
-        observe(perf_counter() - req.context.started)
+        # Falcon refuses the pseudo method WEBSOCKET before any middleware has run.
+        observe(perf_counter() - getattr(req.context, "started", perf_counter()))
 
     def _observer(self, template: str | None, method: str, code_class: int) -> Observe:
         """Bind a label child. Routes, methods and classes are few, so this is bounded."""

@@ -12,12 +12,16 @@ from edge.access import body_is_complete
 from edge.bodies import BodyReader
 from edge.collect import Collector
 from edge.errors import request_id_of
-from edge.gate import Gate
+from edge.gate import Gate, Turnstile
 from edge.headers import read_headers
 from edge.submission import Submissions
 from shared.catalogue import Endpoint
 from shared.job import JobView, PayloadRef
 from shared.store import EdgeStore
+
+MAX_WHOLE = 4
+"""Large results held whole in memory at a time; streamed ones take a chunk each."""
+_BUSY = "too many large results are being sent: retry in a moment"
 
 
 class SubmitResource:
@@ -72,7 +76,8 @@ class ResultStream:
 
     def __init__(self, store: EdgeStore, max_streams: int) -> None:
         self._store = store
-        self._gate = Gate(max_streams, "too many large results are being sent: retry in a moment")
+        self._gate = Gate(max_streams, _BUSY)
+        self._whole = Turnstile(MAX_WHOLE, 2.0, _BUSY)
 
     def now(self) -> datetime:
         """This moment by the database's clock."""
@@ -94,8 +99,8 @@ class ResultStream:
             resp.stream = _resumed(await anext(pieces), pieces)
 
     async def load(self, ref: PayloadRef) -> bytes:
-        """A whole stored body."""
-        with self._gate:
+        """A whole stored body, for an answer that is made of it."""
+        async with self._whole:
             return b"".join([chunk async for chunk in self._store.read_payload(ref)])
 
     async def _pieces(self, head: bytes, ref: PayloadRef, tail: bytes) -> AsyncIterator[bytes]:

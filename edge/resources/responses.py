@@ -56,16 +56,16 @@ class ResponsesResource:
             await self._retrieve_by_header(headers.async_id, headers, resp)
             return
         self._services.submissions.admit(headers)
-        data = await req.stream.read()
-        body_is_complete(req)
-        request = await self._services.reader.read(data, headers.content_type, digest=headers.is_keyed)
+        request = await self._read(req, headers)
         if headers.wants_async:
             await self._submit(req, resp, headers, request, status="pending", background=False)
         elif request.background:
             await self._submit(req, resp, headers, request, status="queued", background=True)
         else:
             with self._services.waiters:
-                await self._submit_and_wait(req, resp, headers, request)
+                ticket = await self._services.submissions.submit(ENDPOINT, headers, request, request_id_of(req))
+                del request  # its body must not stay in memory for as long as the caller waits
+                await self._wait_for(ticket, headers, resp)
 
     async def on_get_one(self, req: Request, resp: Response, job_id: str) -> None:
         """The stock retrieve: always 200 with a Responses object under the job's id."""
@@ -84,6 +84,11 @@ class ResponsesResource:
             resp.data = await self._made_of(view, lambda stored: dropin.failed(view, stored))
 
     on_head_one = on_get_one
+
+    async def _read(self, req: Request, headers: CallHeaders) -> ParsedRequest:
+        data = await req.stream.read()
+        body_is_complete(req)
+        return await self._services.reader.read(data, headers.content_type, digest=headers.is_keyed)
 
     async def _retrieve_by_header(self, job_id: str, headers: CallHeaders, resp: Response) -> None:
         view = await self._services.collector.collect(job_id, headers.virtual_key, ENDPOINT.request_type)
@@ -116,10 +121,7 @@ class ResponsesResource:
         if ticket.replayed:
             resp.set_header("x-coatcheck-replayed", "true")
 
-    async def _submit_and_wait(
-        self, req: Request, resp: Response, headers: CallHeaders, request: ParsedRequest
-    ) -> None:
-        ticket = await self._services.submissions.submit(ENDPOINT, headers, request, request_id_of(req))
+    async def _wait_for(self, ticket: Ticket, headers: CallHeaders, resp: Response) -> None:
         view = await self._ended(str(ticket.id), headers.virtual_key)
         if view is not None:
             await self._answer_ended(resp, view)
