@@ -114,7 +114,7 @@ class FakeServer:
         return self._response(200, job.envelope)
 
     def _end(self, job: FakeJob) -> dict[str, Any]:
-        times = {"completed_at": "2026-01-01T00:00:01Z", "expires_at": "2026-01-01T01:00:01Z"}
+        times = {"completed_at": "2026-01-01T00:00:00.010Z", "expires_at": "2026-01-01T01:00:01Z"}
         body = json.loads(job.content) if job.endpoint.body == "json" else job.content
         try:
             result = self.answer(job.endpoint.request_type, body)

@@ -163,7 +163,7 @@ async def test_a_stop_lets_what_is_in_flight_end_and_submits_no_more(batch: Batc
     assert batch.ids() == Counter({f"id-{number}": 1 for number in range(20)})
 
 
-@settings(max_examples=20, deadline=None)  # each example waits for the disk several times
+@settings(max_examples=10, deadline=None)  # each example opens a client several times
 @given(st.lists(st.integers(0, 60), max_size=3), st.integers(1, 8))
 async def test_however_often_it_is_cut_each_line_is_one_job_and_one_result(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int], slots: int
