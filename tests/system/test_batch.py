@@ -101,7 +101,7 @@ def test_a_batch_that_is_killed_and_interrupted_is_one_job_and_one_result_a_line
 
 
 def test_failures_are_in_a_file_of_their_own_and_the_exit_code_says_so(shell: Shell) -> None:
-    shell.write(["scripted/size=32", "scripted/status=400", "nobody/model"])
+    shell.write(["scripted/size=256", "scripted/status=400", "nobody/model"])
     code, said = shell.run()
     assert code == 1
     assert "3/3  failed 2 (errors.jsonl)" in said
