@@ -113,7 +113,9 @@ def helm(*arguments: str | Path, values: Mapping[str, Any] | None = None) -> str
             command += ["--values", file]
         home = {name: folder for name in ("HOME", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")}
         environ = {**home, "PATH": os.defpath}
-        ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+        ran = subprocess.run(
+            command, env=environ, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        )
     if ran.returncode != 0:
         raise HelmFailed(ran.stderr)
     return ran.stdout
