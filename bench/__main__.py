@@ -19,6 +19,8 @@ from bench.loadgen import build, load
 from bench.stacks import Running
 from coatcheck.dev.child import ProgramMissing
 
+IDLE_SETTLE_SECONDS = 15.0
+IDLE_SECONDS = 20.0
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -42,10 +44,24 @@ def scenarios(scale: float) -> dict[str, dict[str, object]]:
     }
 
 
+async def idle(name: str, running: Running) -> dict[str, Any]:
+    """What a stack uses while nothing happens: percent of one core, and memory."""
+    await asyncio.sleep(IDLE_SETTLE_SECONDS)
+    before = running.used()
+    await asyncio.sleep(IDLE_SECONDS)
+    after = running.used()
+    percent = {part: round((after[part].cpu - before[part].cpu) / IDLE_SECONDS * 100, 2) for part in after}
+    rss = {part: round(after[part].rss / 2**20) for part in after}
+    click.echo(
+        f"{name:10} idle: {sum(percent.values()):.1f} % of a core {percent}, {sum(rss.values())} MB {rss}", err=True
+    )
+    return {"stack": name, "scenario": "idle", "cpu_percent": percent, "rss_mb": rss}
+
+
 async def measure(name: str, running: Running, binary: Path, scale: float) -> list[dict[str, Any]]:
     """Run every scenario against one stack."""
+    rows = [await idle(name, running)]
     await load(binary, running.url, mode="result", callers=50, jobs=200, body=body(0))  # connections, caches, code
-    rows = []
     for scenario, flags in scenarios(scale).items():
         before = running.used()
         measured = await load(binary, running.url, **flags)
@@ -115,7 +131,7 @@ def ratios(rows: Sequence[dict[str, Any]]) -> list[str]:
         figure = "accepted_per_s" if ours["mode"] == "submit" else "jobs_per_s"
         for other in ("constant", "celery"):
             row = found.get((other, scenario))
-            if row is not None:
+            if row is not None and row[figure]:
                 lines.append(f"{scenario}: {ours[figure] / row[figure]:.2f} x {other} ({figure})")
     return lines
 
