@@ -16,7 +16,9 @@ from coatcheck.cli.options import as_json
 from coatcheck.cli.output import progress, result
 
 wait_option = click.option("--wait", is_flag=True, help="Wait for the end and write the result.")
-timeout_option = click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer; then exit code 3.")
+timeout_option = click.option(
+    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer; then exit code 3."
+)
 
 
 @click.command()
@@ -27,7 +29,9 @@ timeout_option = click.option("--timeout", type=click.FloatRange(min=0), metavar
 @timeout_option
 @click.option("--ttl", type=click.IntRange(min=1), metavar="SECONDS", help="Keep the result this long after the end.")
 @click.option("--deadline", type=click.IntRange(min=1), metavar="SECONDS", help="Let the whole job take no longer.")
-@click.option("--idempotency-key", metavar="KEY", help="With the same key and request: the same job.  [default: a new key]")
+@click.option(
+    "--idempotency-key", metavar="KEY", help="With the same key and request: the same job.  [default: a new key]"
+)
 @server_options
 @as_json
 def submit(

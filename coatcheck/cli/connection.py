@@ -37,8 +37,12 @@ class TimedOut(click.ClickException):
 
 def server_options(command: Command) -> Command:
     """`--url` and `--key`, which a client reads from the environment otherwise."""
-    url = click.option("--url", metavar="URL", help="Address of the server.  [default: COATCHECK_URL, else http://127.0.0.1:8080]")
-    key = click.option("--key", metavar="KEY", help="Virtual key.  [default: COATCHECK_API_KEY, which no process list shows]")
+    url = click.option(
+        "--url", metavar="URL", help="Address of the server.  [default: COATCHECK_URL, else http://127.0.0.1:8080]"
+    )
+    key = click.option(
+        "--key", metavar="KEY", help="Virtual key.  [default: COATCHECK_API_KEY, which no process list shows]"
+    )
     return url(key(command))
 
 
