@@ -24,7 +24,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --custom-compile-command "make lock" --excludes requirements/never.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check style types quick-tests client-tests format lock drill bench
+.PHONY: help run test check style types unit contract client-tests format lock drill bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,7 @@ test: ## All tests on real servers; TEST_KAFKA=apache takes Apache Kafka (Java, 
 
 check: ## Format, lint, types, unit tests, contracts on fakes: within a minute
 	@$(ENVIRONMENT) test
-	@$(MAKE) --no-print-directory -j 2 quick-tests style types client-tests
+	@$(MAKE) --no-print-directory -j 2 style unit contract types client-tests
 
 style:
 	$(BIN)/ruff format --check --quiet $(SOURCES)
@@ -50,8 +50,11 @@ types:
 	$(BIN)/mypy
 	cd client && ../$(BIN)/mypy
 
-quick-tests:
-	$(BIN)/python -m pytest -q -p tests.support.fakes_only $(wildcard tests/unit tests/contract)
+unit:
+	$(BIN)/python -m pytest -q tests/unit
+
+contract:
+	$(BIN)/python -m pytest -q -p tests.support.fakes_only tests/contract
 
 client-tests:
 	cd client && ../$(BIN)/python -m pytest -q
