@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tomllib
 from typing import Any
 
@@ -91,7 +92,7 @@ def test_one_worker_serves_all_modalities_unless_it_is_split(plain: Rendered) ->
     split = render(MATRIX["split workers that scale"])
     assert f"{FULL}-worker" not in split.names("Deployment")
     served = [container(one)["args"][2].split(",") for name, one in split.pods().items() if "-worker-" in name]
-    assert sorted(sum(served, [])) == sorted(MODALITIES)
+    assert sorted(itertools.chain(*served)) == sorted(MODALITIES)
 
 
 def test_what_an_entry_of_workers_says_wins_even_when_it_is_false_or_empty() -> None:

