@@ -139,6 +139,11 @@ class Body:
             self._late = True
             self._waiter.cancel()
 
+    def let_go(self) -> None:
+        """The application keeps nothing of the body any more, though it has not answered yet."""
+        self._arrivals.release(self)
+        self.held = 0
+
     async def drain(self) -> None:
         """Throw away what still comes, unless the client waits for permission to send."""
         if not self.complete and (self._asked or not self._expects_continue):

@@ -53,6 +53,7 @@ class Guard:
                 await self.app(scope, receive, reply.send)
             else:
                 reply.body = body = Body(self.arrivals, framing, receive)
+                scope["state"]["body"] = body
                 await self.app(scope, body.receive, reply.send)
                 if body.refusal is not None:
                     raise body.refusal  # the application took the broken body for an ended one, or for its own error

@@ -8,6 +8,8 @@ LONGEST_POLL = 5.0
 """Seconds between polls of a long job when the server gives no hint."""
 POLL_GROWTH = 1.6
 """Each wait is this much longer than the one before, so a result is seen late by a fraction of its own duration."""
+SOON = 1.0
+"""The smallest hint that Retry-After can give, in seconds."""
 LONGEST_HINT = 300.0
 """A Retry-After beyond this many seconds is cut: a poll costs little, and a proxy's mistake must not stop a caller."""
 
@@ -25,12 +27,13 @@ RETRYABLE = frozenset({408, 429, 502, 503, 504})
 def poll_delay(polls: int, retry_after: float | None, chance: float) -> float:
     """Seconds to wait before the next poll, after `polls` polls of this job.
 
-    The server's hint is a lower bound; jitter only ever adds to it, by at most a tenth.
+    Retry-After counts whole seconds, so a hint of one means "soon": polls start early and come at most that far apart.
+    A longer hint is a lower bound; jitter only ever adds to it, by at most a tenth.
     """
     own = min(LONGEST_POLL, FIRST_POLL * POLL_GROWTH ** min(polls, 64))
-    if retry_after:
+    if retry_after and retry_after > SOON:
         return max(min(retry_after, LONGEST_HINT), own) * (1 + chance / 10)
-    return own * (0.5 + chance / 2)
+    return min(own, retry_after or own) * (0.5 + chance / 2)
 
 
 def retry_delay(retries: int, retry_after: float | None, chance: float) -> float | None:

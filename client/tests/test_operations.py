@@ -111,9 +111,15 @@ def test_a_refusal_for_an_hour_is_given_to_the_caller_at_once() -> None:
 def test_waiting_polls_at_the_servers_pace() -> None:
     hinted = Reply(202, {"retry-after": "2"}, RUNNING.content)
     world = World([hinted, hinted, DONE], chance=0.0)
-    first = Job("i", JOB.endpoint, "pending", retry_after=1.0)
+    first = Job("i", JOB.endpoint, "pending", retry_after=3.0)
     assert world.run("wait", first, None).result == {"x": 1}
-    assert world.moments == [1.0, 3.0, 5.0]
+    assert world.moments == [3.0, 5.0, 7.0]
+
+
+def test_a_quick_job_is_not_waited_for_a_whole_second() -> None:
+    world = World([DONE], chance=0.0)
+    world.run("wait", Job("i", JOB.endpoint, "pending", retry_after=1.0), None)
+    assert world.moments[0] < 0.1
 
 
 def test_without_a_hint_waiting_starts_at_50_ms_and_backs_off() -> None:

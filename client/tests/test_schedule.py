@@ -9,6 +9,7 @@ from coatcheck_client.schedule import (
     LONGEST_POLL,
     LONGEST_RETRY,
     LONGEST_RETRY_HINT,
+    SOON,
     poll_delay,
     retry_delay,
 )
@@ -28,8 +29,14 @@ def test_a_job_that_was_polled_more_is_never_polled_sooner(polls: int, more: int
     assert poll_delay(polls + more, None, chance) >= poll_delay(polls, None, chance)
 
 
-@given(counts, hints, chances)
-def test_a_poll_never_comes_before_the_hint_and_the_hint_is_capped(polls: int, hint: float, chance: float) -> None:
+@given(counts, st.floats(0.001, SOON), chances)
+def test_the_smallest_hint_means_soon_and_bounds_the_wait(polls: int, hint: float, chance: float) -> None:
+    assert poll_delay(polls, hint, chance) <= hint
+    assert poll_delay(0, SOON, chance) <= FIRST_POLL
+
+
+@given(counts, st.floats(SOON, 10**9, exclude_min=True), chances)
+def test_a_poll_never_comes_before_a_longer_hint_and_the_hint_is_capped(polls: int, hint: float, chance: float) -> None:
     delay = poll_delay(polls, hint, chance)
     assert min(hint, LONGEST_HINT) <= delay <= max(LONGEST_POLL, min(hint, LONGEST_HINT)) * 1.1
 

@@ -64,7 +64,9 @@ class ResponsesResource:
         else:
             with self._services.waiters:
                 ticket = await self._services.submissions.submit(ENDPOINT, headers, request, request_id_of(req))
-                del request  # its body must not stay in memory for as long as the caller waits
+                # The body must not stay in memory, nor count as held, for as long as the caller waits.
+                del request
+                req.scope["state"]["body"].let_go()
                 await self._wait_for(ticket, headers, resp)
 
     async def on_get_one(self, req: Request, resp: Response, job_id: str) -> None:

@@ -129,9 +129,11 @@ class EdgeVerbs:
         return codec.decode_view(document) if document else None
 
     async def read_payload(self, ref: PayloadRef) -> AsyncIterator[bytes]:
-        with unavailable("reading a body"), pymongo.timeout(_BIG_TRANSFER_SECONDS):
-            async for chunk in payloads.read(self._db, ref):
-                yield chunk
+        # Each chunk has a time-out of its own: between two of them a slow client may take as long as it likes.
+        for number in range(ref.chunks):
+            with unavailable("reading a body"), pymongo.timeout(_BIG_TRANSFER_SECONDS):
+                chunk = await payloads.read_chunk(self._db, ref, number)
+            yield chunk
 
     async def find_key(self, secret_hash: bytes) -> VirtualKey | None:
         with self._db.bounded("reading a key"):

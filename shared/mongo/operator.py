@@ -85,7 +85,9 @@ class OperatorStore:
         if isinstance(body, PayloadRef):
             try:
                 with unavailable("reading a body"), pymongo.timeout(_SCAN_SECONDS):
-                    body = b"".join([chunk async for chunk in payloads.read(self._db, body)])
+                    body = b"".join(
+                        [await payloads.read_chunk(self._db, body, number) for number in range(body.chunks)]
+                    )
             except LookupError:
                 raise NotRequeued(f"the request of job {job_id} is gone, its time was up: submit it again") from None
         return Content(stored["kind"], body, stored["content_type"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import datetime
 from uuid import uuid4
 
@@ -26,10 +25,9 @@ async def write(database: Database, data: bytes, expires_at: datetime) -> Payloa
     return PayloadRef(payload_id, len(data), len(pieces))
 
 
-async def read(database: Database, ref: PayloadRef) -> AsyncIterator[bytes]:
-    """Yield the chunks in order. Raises LookupError when one is gone."""
-    for number in range(ref.chunks):
-        chunk = await database.payloads.find_one({"_id": {"payload": ref.payload_id, "n": number}})
-        if chunk is None:
-            raise LookupError(f"chunk {number} of {ref.chunks} is gone")
-        yield bytes(chunk["data"])
+async def read_chunk(database: Database, ref: PayloadRef, number: int) -> bytes:
+    """One chunk. Raises LookupError when it is gone."""
+    chunk = await database.payloads.find_one({"_id": {"payload": ref.payload_id, "n": number}})
+    if chunk is None:
+        raise LookupError(f"chunk {number} of {ref.chunks} is gone")
+    return bytes(chunk["data"])
