@@ -84,7 +84,7 @@ class FleetVerbs:
 
     async def load(self, ref: PayloadRef) -> bytes:
         with unavailable("reading a body"), pymongo.timeout(_BIG_TRANSFER_SECONDS):
-            return b"".join([await payloads.read_chunk(self._db, ref, number) for number in range(ref.chunks)])
+            return await payloads.read_all(self._db, ref)
 
     async def renew(self, held: Mapping[UUID, UUID]) -> set[UUID]:
         leases = list(set(held.values()))

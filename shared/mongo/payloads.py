@@ -31,3 +31,8 @@ async def read_chunk(database: Database, ref: PayloadRef, number: int) -> bytes:
     if chunk is None:
         raise LookupError(f"chunk {number} of {ref.chunks} is gone")
     return bytes(chunk["data"])
+
+
+async def read_all(database: Database, ref: PayloadRef) -> bytes:
+    """All chunks. Raises LookupError when one is gone."""
+    return b"".join([await read_chunk(database, ref, number) for number in range(ref.chunks)])
