@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from shared.content import Content
@@ -137,13 +138,7 @@ class Attempts:
 
     async def _call(self, job: ClaimedJob, target: Target, content: Content, notes: list[AttemptNote]) -> Succeeded:
         """Make one call, measured and noted. Raises ProviderError."""
-        provider = self._providers.get(target.provider)
-        if provider is None:
-            raise ProviderError(
-                f"provider '{target.provider}' is not configured on this worker",
-                status_code=500,
-                error_type="caller_model_not_available",
-            )
+        provider = self._provider(target)
         if job.taken_over and not notes:
             PROVIDER_REPEATED.labels(target.provider).inc()
         call = Call(
@@ -156,32 +151,48 @@ class Attempts:
             call_id=f"{job.id}/{job.claims}/{len(notes)}",
             params=target.params,
         )
-        started = time.monotonic()
-        outcome, request_id = "cancelled", ""
-        try:
+        with self._noted(target, notes) as watch:
             answer = await provider.call(call)
-            request_id = answer.upstream_request_id
-            milliseconds = round((time.monotonic() - started) * 1000)
+            watch.upstream_request_id = answer.upstream_request_id
             result = shape_result(
                 job.request_type,
                 answer,
                 provider=target.provider,
                 model_requested=job.targets[0].model,
                 resolved_model=target.model,
-                latency_ms=milliseconds,
+                latency_ms=watch.milliseconds,
             )
             self._check_size(result)
+        self._pauses.succeeded(target.provider)
+        return Succeeded(result, tuple(notes))
+
+    def _provider(self, target: Target) -> Provider:
+        provider = self._providers.get(target.provider)
+        if provider is None:
+            raise ProviderError(
+                f"provider '{target.provider}' is not configured on this worker",
+                status_code=500,
+                error_type="caller_model_not_available",
+            )
+        return provider
+
+    @contextlib.contextmanager
+    def _noted(self, target: Target, notes: list[AttemptNote]) -> Iterator[_Watch]:
+        """Time a call and write down how it ended, in the job's history and in the metrics."""
+        watch = _Watch()
+        outcome = "cancelled"
+        try:
+            yield watch
             outcome = "200"
         except ProviderError as error:
             outcome = str(error.status_code)
             raise
         finally:
-            took = time.monotonic() - started
-            notes.append(AttemptNote(self._worker, target.provider, outcome, round(took * 1000), request_id))
+            notes.append(
+                AttemptNote(self._worker, target.provider, outcome, watch.milliseconds, watch.upstream_request_id)
+            )
             PROVIDER_REQUESTS.labels(target.provider, _code_class(outcome)).inc()
-            PROVIDER_DURATION.labels(target.provider).observe(took)
-        self._pauses.succeeded(target.provider)
-        return Succeeded(result, tuple(notes))
+            PROVIDER_DURATION.labels(target.provider).observe(watch.seconds)
 
     def _check_size(self, result: bytes) -> None:
         if len(result) > self._bounds.result_bytes:
@@ -191,6 +202,22 @@ class Attempts:
                 status_code=502,
                 error_type="provider_server_error",
             )
+
+
+class _Watch:
+    """The time since a call began."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.upstream_request_id = ""
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def milliseconds(self) -> int:
+        return round(self.seconds * 1000)
 
 
 def _past_deadline() -> ProviderError:
