@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import datetime
 import json
+import os
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +61,29 @@ async def idle(name: str, running: Running) -> dict[str, Any]:
 
 
 async def measure(name: str, running: Running, binary: Path, scale: float) -> list[dict[str, Any]]:
-    """Run every scenario against one stack."""
+    """Run every scenario against one stack; at last, where there is a broker, submit once more without it."""
     rows = [await idle(name, running)]
     await load(binary, running.url, mode="result", callers=50, jobs=200, body=body(0))  # connections, caches, code
     for scenario, flags in scenarios(scale).items():
-        before = running.used()
-        measured = await load(binary, running.url, **flags)
-        after = running.used()
-        jobs = max(1, measured["ended"] or measured["accepted"])
-        cpu = {part: round((after[part].cpu - before[part].cpu) * 1000 / jobs, 3) for part in after}
-        rss = {part: round(after[part].rss / 2**20) for part in after}
-        row = {"stack": name, "scenario": scenario, **measured, "cpu_ms_per_job": cpu, "rss_mb": rss}
-        click.echo(_line(row), err=True)
-        rows.append(row)
+        rows.append(await _one(name, scenario, running, binary, flags))
         if flags["mode"] == "submit":
             await _settle(running, binary)
+    if "broker" in running.groups:
+        os.killpg(running.groups["broker"], signal.SIGKILL)
+        rows.append(await _one(name, "submit, broker killed", running, binary, scenarios(scale)["submit"]))
     return rows
+
+
+async def _one(name: str, scenario: str, running: Running, binary: Path, flags: Mapping[str, object]) -> dict[str, Any]:
+    before = running.used()
+    measured = await load(binary, running.url, **flags)
+    after = running.used()
+    jobs = max(1, measured["ended"] or measured["accepted"])
+    cpu = {part: round((after[part].cpu - before[part].cpu) * 1000 / jobs, 3) for part in after}
+    rss = {part: round(after[part].rss / 2**20) for part in after}
+    row = {"stack": name, "scenario": scenario, **measured, "cpu_ms_per_job": cpu, "rss_mb": rss}
+    click.echo(_line(row), err=True)
+    return row
 
 
 async def _settle(running: Running, binary: Path) -> None:
@@ -133,6 +142,10 @@ def ratios(rows: Sequence[dict[str, Any]]) -> list[str]:
             row = found.get((other, scenario))
             if row is not None and row[figure]:
                 lines.append(f"{scenario}: {ours[figure] / row[figure]:.2f} x {other} ({figure})")
+    down = found.get(("coatcheck", "submit, broker killed"))
+    if down is not None:
+        up = found["coatcheck", "submit"]["accepted_per_s"]
+        lines.append(f"submit with the broker killed: {down['accepted_per_s'] / up:.2f} x with it")
     return lines
 
 
