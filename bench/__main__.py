@@ -79,7 +79,7 @@ async def _one(name: str, scenario: str, running: Running, binary: Path, flags: 
     measured = await load(binary, running.url, **flags)
     after = running.used()
     jobs = max(1, measured["ended"] or measured["accepted"])
-    cpu = {part: round((after[part].cpu - before[part].cpu) * 1000 / jobs, 3) for part in after}
+    cpu = {part: round(max(0.0, after[part].cpu - before[part].cpu) * 1000 / jobs, 3) for part in after}
     rss = {part: round(after[part].rss / 2**20) for part in after}
     row = {"stack": name, "scenario": scenario, **measured, "cpu_ms_per_job": cpu, "rss_mb": rss}
     click.echo(_line(row), err=True)
