@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import io
 import math
 import re
@@ -17,11 +18,14 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from shared.local_models import LOCAL_MODELS
 from tests.unit.providers.local.calls import audio_call, decoded, json_call
 from workers.providers.base import Answer, Call, ProviderError
+from workers.providers.local.package_files import package_directory
 from workers.providers.local.provider import LocalProvider
 
 ROOT = Path(__file__).parents[2]
+NOTICES = ROOT / "THIRD_PARTY_NOTICES.md"
 SENTENCES = "The quick brown fox jumps over the lazy dog. Seven green apples are lying on the kitchen table."
 INVOICE = [
     "Invoice 2024-117",
@@ -384,6 +388,22 @@ def test_the_chat_engines_own_port_lets_nobody_in() -> None:
 
 
 # All of them
+
+
+def test_the_models_files_are_the_ones_in_the_notices() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \| `([0-9a-f]{64})` \|$", NOTICES.read_text(), re.MULTILINE)
+    assert len(rows) == 11
+    for name, digest in rows:
+        package, _, path = name.partition("/")
+        assert hashlib.sha256((package_directory(package) / path).read_bytes()).hexdigest() == digest, name
+
+
+def test_every_model_has_its_line_in_the_documentation() -> None:
+    page = (ROOT / "docs/local-models.md").read_text()
+    for model in LOCAL_MODELS:
+        [row] = re.findall(rf"^\| `local/{re.escape(model.id)}` \|.*$", page, re.MULTILINE)
+        assert row.endswith(f"| {model.licence} |")
+        assert f"| {f'`{model.extra}`' if model.extra else ''} |".replace("|  |", "| |") in row
 
 
 OFFLINE = """
