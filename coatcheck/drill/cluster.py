@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from coatcheck.dev.broker import Broker
-from coatcheck.dev.child import Child
+from coatcheck.dev.child import Child, ChildFailed
 from coatcheck.dev.component import INIT_SECONDS, Component, run_to_the_end
 from coatcheck.dev.mongod import Mongod
 from coatcheck.dev.ports import LOOPBACK, free_ports
@@ -20,6 +21,8 @@ from coatcheck.drill.plan import Fault
 
 LEASE_SECONDS = 3
 """Short leases, so that what a killed worker held is taken over within the minute that a drill lasts."""
+
+_RESTARTS = 5
 
 PROVIDER = "upstream"
 _SETTINGS = """\
@@ -168,13 +171,13 @@ class Cluster:
         else:
             member.kill()
         await asyncio.sleep(fault.lasts)
-        await member.start()
+        await _start_again(member)
         if fault.component == "broker":
             await self._init()  # a broker in memory has forgotten its topics
 
     async def _init(self) -> None:
-        child = self._component(["init"], 0, 0).start()
-        await asyncio.to_thread(run_to_the_end, child, INIT_SECONDS)
+        child = self._component(["init", "--wait", str(INIT_SECONDS)], 0, 0).start()
+        await asyncio.to_thread(run_to_the_end, child, 2 * INIT_SECONDS)
 
     def _with_admin(self, name: str, number: int) -> Member:
         (port,) = free_ports(1)
@@ -193,3 +196,11 @@ class Cluster:
     def logs(self) -> Iterator[Path]:
         """Every log file, for a report of what went wrong."""
         return self._directory.rglob("*.log")
+
+
+async def _start_again(member: Member) -> None:
+    """As a supervisor would: a component that gives up because what it needs is down too is started once more."""
+    for _ in range(_RESTARTS):
+        with contextlib.suppress(ChildFailed):
+            return await member.start()
+    await member.start()
