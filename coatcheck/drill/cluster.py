@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -200,7 +199,10 @@ class Cluster:
 
 async def _start_again(member: Member) -> None:
     """As a supervisor would: a component that gives up because what it needs is down too is started once more."""
-    for _ in range(_RESTARTS):
-        with contextlib.suppress(ChildFailed):
-            return await member.start()
-    await member.start()
+    for tries_left in reversed(range(_RESTARTS)):
+        try:
+            await member.start()
+            break
+        except ChildFailed:
+            if not tries_left:
+                raise
