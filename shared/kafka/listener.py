@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 from uuid import UUID
 
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import KafkaError
 
@@ -20,6 +20,7 @@ from shared.catalogue import MODALITIES
 from shared.kafka.bell import BadBell, decode_bell
 from shared.kafka.calm import CalmClient
 from shared.kafka.connection import connection_arguments, silence_client_logs
+from shared.kafka.progress import Progress
 from shared.kafka.topics import group_name, topic_name
 from shared.settings import Settings
 
@@ -35,8 +36,6 @@ tenths of a second; a dead member's bells wait for the sweep meanwhile."""
 HEARTBEAT_SECONDS = 0.5
 """Members learn of a rebalance by their next heartbeat, so this is about how long one takes."""
 REBALANCE_SECONDS = 15
-COMMIT_SECONDS = 2.0
-"""Bells since the last commit ring again after a rebalance; the claim finds nothing to do for them."""
 SILENCE_SECONDS = 10.0
 REBUILD_SECONDS = 30.0
 """A consumer whose heartbeats got no answer for so long is replaced: whatever it is stuck in ends here."""
@@ -79,8 +78,6 @@ class BellListener:
         self._held: deque[tuple[str, Sequence[UUID]]] = deque()
         self._held_ids = 0
         self._handing = False
-        self._offsets: dict[TopicPartition, OffsetAndMetadata] = {}
-        self._commit_due = 0.0
         self._partitions = 0
         self._failures = 0
         self._alone_since: float | None = None
@@ -171,15 +168,17 @@ class BellListener:
         # beforehand it needs a second rebalance, which the embedded broker does not grant.
         client = cast("CalmClient", self._arguments.client)
         client.cluster.set_topics(self._all_topics)
+        progress = Progress(consumer)
         try:
             while not self._stopping and client.silence() < REBUILD_SECONDS:
-                self._turn(consumer)
+                self._turn(consumer, progress)
                 self._watch(client.silence())
         finally:
             self._partitions = 0
-            self._close(consumer)
+            progress.commit_last()
+            consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
 
-    def _turn(self, consumer: KafkaConsumer) -> None:
+    def _turn(self, consumer: KafkaConsumer, progress: Progress) -> None:
         """Poll once and keep what came. Polling goes on while we are full, or the group would throw us out."""
         full = self._paused or self._held_ids >= MAX_HELD_IDS
         _align_pause(consumer, full)
@@ -192,8 +191,9 @@ class BellListener:
         self._partitions = len(consumer.assignment())
         for partition, records in batches.items():
             self._keep(partition, records)
+            progress.note(partition, records[-1].offset + 1)
         self._hand()
-        self._commit_when_due(consumer)
+        progress.commit_when_due()
         if full or not self._partitions:
             self._stirred.wait(FULL_WAIT_SECONDS)
             self._stirred.clear()
@@ -216,7 +216,6 @@ class BellListener:
                 ids.extend(decode_bell(record.value))
             except BadBell:
                 self._bad[modality].inc()
-        self._offsets[partition] = OffsetAndMetadata(records[-1].offset + 1, "", -1)
         self._heard[modality].inc(len(ids))
         if ids:
             with self._lock:
@@ -233,19 +232,6 @@ class BellListener:
             self._loop.call_soon_threadsafe(self._hand_over)
         except RuntimeError:  # the loop is closed: nobody is left to hear
             self._stopping = True
-
-    def _commit_when_due(self, consumer: KafkaConsumer) -> None:
-        """Now and then note how far we are, without waiting: nothing but fewer repeated bells hangs on it."""
-        now = time.monotonic()
-        if not self._offsets or now < self._commit_due:
-            return
-        self._commit_due = now + COMMIT_SECONDS
-        offsets, self._offsets = self._offsets, {}
-        mine = consumer.assignment()
-        try:
-            consumer.commit_async({partition: offset for partition, offset in offsets.items() if partition in mine})
-        except KafkaError as error:
-            log.debug("bells: offsets not committed (%s)", type(error).__name__)
 
     def _watch(self, silence: float) -> None:
         """Say once when bells cannot be heard, and once when they can again."""
@@ -264,17 +250,6 @@ class BellListener:
                 "more workers than partitions?" if answered else f"no answer from the brokers{self._arguments.why()}"
             )
             log.warning("bells: none can be heard: %s; jobs still start, a second or two late", reason)
-
-    def _close(self, consumer: KafkaConsumer) -> None:
-        try:
-            mine = consumer.assignment()
-            offsets = {partition: offset for partition, offset in self._offsets.items() if partition in mine}
-            if offsets:
-                consumer.commit(offsets, timeout_ms=_CLOSE_MS)
-        except KafkaError as error:
-            log.debug("bells: offsets not committed (%s)", type(error).__name__)
-        self._offsets = {}
-        consumer.close(autocommit=False, timeout_ms=_CLOSE_MS)
 
 
 def _align_pause(consumer: KafkaConsumer, full: bool) -> None:

@@ -24,7 +24,7 @@ from shared.kafka import listener as listener_module
 from shared.kafka import ringer as ringer_module
 from shared.kafka.listener import SESSION_SECONDS, BellListener
 from shared.kafka.ringer import Ringer
-from shared.kafka.topics import ensure_topics, topic_name
+from shared.kafka.topics import ensure_topics, group_name, topic_name
 from shared.settings import Settings
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.brokers import EmbeddedBroker, broker_under_test
@@ -138,7 +138,7 @@ async def test_a_lonely_bell_is_heard_quickly_and_waiting_for_it_costs_little(
     assert took[15] < (0.02 if isinstance(broker, ApacheKafka) else 0.1)
 
 
-async def test_the_bells_of_a_member_killed_with_9_go_to_another(settings: Settings) -> None:
+async def test_what_rings_for_a_member_killed_with_9_is_heard_by_another(settings: Settings) -> None:
     async with Both(settings) as both:
         arguments = ["-c", MEMBER, settings.kafka_bootstrap_servers, settings.kafka_topic_prefix]
         root = Path(__file__).parents[2]
@@ -150,14 +150,31 @@ async def test_the_bells_of_a_member_killed_with_9_go_to_another(settings: Setti
             while await member.stdout.readline() != b"1\n":
                 pass
             await until(lambda: both.listener.partitions == 1)
+            await asyncio.to_thread(wait_for_commits, settings)
         finally:
             member.kill()
             await member.communicate()
         started = time.monotonic()
+        rung = [new_job_id() for _ in range(20)]
+        for job_id in rung:  # half of them on the partition of the dead
+            both.ringer.ring("text", [job_id])
+            await until(lambda: both.ringer.unacked == 0, step=0.001)
         await until(lambda: both.listener.partitions == 2)
         print(f"taken over after {time.monotonic() - started:.1f} s, the session lasts {SESSION_SECONDS} s")
-        for _ in range(20):
-            await both.ring()
+        await until(lambda: set(rung) <= set(both.heard))
+
+
+def wait_for_commits(settings: Settings) -> None:
+    """Block until the group has an offset for every partition of `text`."""
+    admin = KafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+    topic, group = topic_name(settings, "text"), group_name(settings)
+    deadline = time.monotonic() + 30
+    try:
+        while len([place for place in admin.list_group_offsets(group)[group] if place.topic == topic]) < 2:
+            assert time.monotonic() < deadline, "no offsets were committed"
+            time.sleep(0.2)
+    finally:
+        admin.close()
 
 
 async def test_brokers_that_moved_are_found_through_the_bootstrap_servers(

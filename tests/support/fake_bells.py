@@ -92,5 +92,5 @@ class FakeListener:
         self._loop.call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
-        while self._held and not self._paused:
+        while self._held and not self._paused and self.partitions:
             self._on_ids(*self._held.pop(0))

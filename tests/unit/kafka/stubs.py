@@ -77,6 +77,7 @@ class StubConsumer:
         self.batches: list[dict[TopicPartition, list[ConsumerRecord]] | Exception] = []
         self.committed: dict[TopicPartition, int] = {}
         self.polls = 0
+        self.positions: dict[TopicPartition, int] = {}
         self.sought_end = 0
         self.closed = False
         self._paused: set[TopicPartition] = set()
@@ -121,6 +122,9 @@ class StubConsumer:
 
     def seek_to_end(self) -> None:
         self.sought_end += 1
+
+    def position(self, partition: TopicPartition, timeout_ms: int) -> int | None:
+        return self.positions.get(partition)
 
     def commit_async(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         self.committed |= {partition: offset.offset for partition, offset in offsets.items()}

@@ -147,14 +147,14 @@ async def test_a_stuck_thread_makes_neither_ring_nor_close_wait(made: Made) -> N
     ringer = Ringer(Settings())
     ringer.start()
     dropped = counted("bells_dropped")
-    longest = 0.0
+    took = []
     for _ in range(MAX_WAITING_CALLS + 100):
         job_ids = ids(1)
         started = time.perf_counter()
         ringer.ring("text", job_ids)
-        longest = max(longest, time.perf_counter() - started)
+        took.append(time.perf_counter() - started)
     assert counted("bells_dropped") >= dropped + 99
-    assert longest < 0.1
+    assert sorted(took)[len(took) * 99 // 100] < 0.005
     started = time.monotonic()
     await ringer.close(0.2)
     assert time.monotonic() - started < 1
