@@ -219,5 +219,5 @@ def test_without_a_database_and_a_broker_two_lines_say_what_to_set() -> None:
 
 
 def test_an_old_cluster_is_refused() -> None:
-    with pytest.raises(HelmFailed, match="1.26"):
+    with pytest.raises(HelmFailed, match=r"1\.26"):
         render({}, "--kube-version", "1.26.0")

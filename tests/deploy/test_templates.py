@@ -282,7 +282,7 @@ def test_scrapers_find_every_component_ready_or_not_under_the_name_of_the_releas
         render(MATRIX["scraped by pod"]).one("PodMonitor", FULL)["spec"]["podMetricsEndpoints"],
     ):
         assert one[0]["port"] == "admin"
-        assert one[0]["relabelings"][0]["targetLabel"] == "component"
+        assert one[0]["relabelings"][0]["regex"] == "edge|worker|keeper"
 
 
 # helm test and notes

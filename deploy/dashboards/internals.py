@@ -1,0 +1,216 @@
+"""The parts, one row each: edge, bells, workers, providers, database, keeper, capacity."""
+
+from __future__ import annotations
+
+from deploy.dashboards.panels import Panel, Row, mean, quantile, rate
+
+ROWS = (
+    Row(
+        "Edge",
+        (
+            Panel(
+                "Requests",
+                "By route.",
+                {rate("http_request_duration_seconds_count", "method", "route"): "{{method}} {{route}}"},
+                "reqps",
+                stacked=True,
+            ),
+            Panel(
+                "99 % of requests are answered within",
+                "By route. A poll that waits is meant to take long.",
+                {quantile(0.99, "http_request_duration_seconds", "method", "route"): "{{method}} {{route}}"},
+                "s",
+            ),
+            Panel(
+                "Refused unread",
+                "busy_ and connection_cap: an edge was full. The others: the client's mistake.",
+                {rate("guard_refusals_total", "reason"): "{{reason}}"},
+                "reqps",
+            ),
+            Panel(
+                "Batches",
+                "Jobs in one insert, polls in one read: they grow with the load and make it cheap.",
+                {mean("submit_batch_jobs"): "submits", mean("collect_batch_jobs"): "polls"},
+            ),
+            Panel(
+                "Replayed submits",
+                "An Idempotency-Key led back to an existing job.",
+                {rate("jobs_replayed_total", "request_type"): "{{request_type}}"},
+                "reqps",
+            ),
+        ),
+    ),
+    Row(
+        "Bells: Kafka as seen from us",
+        (
+            Panel(
+                "Rung, heard, dropped",
+                "Heard below rung: Kafka does not deliver. Dropped: it does not take them. The sweep finds these jobs.",
+                {
+                    rate("bells_rung_total"): "rung",
+                    rate("bells_heard_total"): "heard",
+                    rate("bells_dropped_total"): "dropped",
+                    rate("bells_bad_total"): "unreadable",
+                },
+                "ops",
+            ),
+            Panel(
+                "Without an answer of the broker",
+                "Bell records under way; grows while Kafka is away, to a bound.",
+                {"sum(coatcheck_bells_unacked{})": "records"},
+            ),
+            Panel(
+                "How jobs are found",
+                "rung is prompt. swept: retries, jobs given back, and jobs whose bell was lost.",
+                {rate("jobs_claimed_total", "source"): "{{source}}"},
+                "ops",
+                stacked=True,
+            ),
+        ),
+    ),
+    Row(
+        "Workers",
+        (
+            Panel(
+                "Jobs held",
+                "By process, against what all of them can hold.",
+                {"sum by (instance) (coatcheck_slots_busy{})": "{{instance}}", "sum(coatcheck_slots{})": "slots"},
+            ),
+            Panel(
+                "Claimed",
+                "By modality.",
+                {rate("jobs_claimed_total", "modality"): "{{modality}}"},
+                "ops",
+                stacked=True,
+            ),
+            Panel(
+                "Batches",
+                "Jobs in one claim, outcomes in one write.",
+                {mean("claim_batch_jobs"): "claims", mean("record_batch_jobs"): "outcomes"},
+            ),
+            Panel(
+                "Leases lost, takeovers, given back",
+                "lost: a worker was too slow to renew. taken over: a worker died. given back: a worker stopped.",
+                {
+                    rate("leases_lost_total"): "lost",
+                    rate("job_crashes_total"): "taken over",
+                    rate("job_releases_total"): "given back",
+                },
+                "ops",
+            ),
+            Panel(
+                "Results not yet recorded",
+                "In the workers' memory because the database has not taken them.",
+                {"sum by (instance) (coatcheck_unrecorded_bytes{})": "{{instance}}"},
+                "bytes",
+            ),
+        ),
+    ),
+    Row(
+        "Providers",
+        (
+            Panel(
+                "Calls",
+                "By provider and class of the status.",
+                {rate("provider_requests_total", "provider", "code_class"): "{{provider}} {{code_class}}"},
+                "reqps",
+                stacked=True,
+            ),
+            Panel(
+                "99 % of calls take less than",
+                "By provider.",
+                {quantile(0.99, "provider_request_duration_seconds", "provider"): "{{provider}}"},
+                "s",
+            ),
+            Panel(
+                "Paused",
+                "1 while a provider is left alone after a 429 or 503.",
+                {"max by (provider) (coatcheck_providers_paused{})": "{{provider}}"},
+            ),
+            Panel(
+                "Failures that cost a try",
+                "By modality.",
+                {rate("job_failures_total", "modality"): "{{modality}}"},
+                "ops",
+            ),
+            Panel(
+                "Calls paid for twice",
+                "Repeated because a worker died or lost its lease.",
+                {rate("provider_calls_repeated_total", "provider"): "{{provider}}"},
+                "ops",
+            ),
+        ),
+    ),
+    Row(
+        "Database: MongoDB as seen from us",
+        (
+            Panel(
+                "Calls",
+                "By what they are for.",
+                {rate("store_call_duration_seconds_count", "call"): "{{call}}"},
+                "ops",
+                stacked=True,
+            ),
+            Panel(
+                "99 % of calls take less than",
+                "By what they are for.",
+                {quantile(0.99, "store_call_duration_seconds", "call"): "{{call}}"},
+                "s",
+            ),
+            Panel(
+                "Calls that fail",
+                "By what they were for.",
+                {rate("store_call_failures_total", "call"): "{{call}}"},
+                "ops",
+            ),
+            Panel(
+                "Clocks",
+                "The database's clock against each process's.",
+                {"max by (instance) (abs(coatcheck_clock_offset_seconds{}))": "{{instance}}"},
+                "s",
+            ),
+        ),
+    ),
+    Row(
+        "Keeper",
+        (
+            Panel("Passes", "ok must never stop.", {rate("keeper_runs_total", "outcome"): "{{outcome}}"}, "ops"),
+            Panel(
+                "Jobs it had to end",
+                "deadline: in time nobody finished them. crashes: their workers kept dying.",
+                {rate("jobs_expired_total", "reason"): "{{reason}}"},
+                "ops",
+            ),
+        ),
+    ),
+    Row(
+        "Capacity",
+        (
+            Panel(
+                "Slots in use",
+                "Near 100 % with jobs waiting: more workers, unless providers are the limit.",
+                {"sum(coatcheck_slots_busy{}) / sum(coatcheck_slots{})": "busy"},
+                "percentunit",
+            ),
+            Panel(
+                "Work that waits",
+                "How long the present backlog takes at the present rate.",
+                {
+                    'max by (modality) (coatcheck_jobs{,status="pending"}) / '
+                    f"({rate('jobs_claimed_total', 'modality')} > 0)": "{{modality}}"
+                },
+                "s",
+            ),
+            Panel(
+                "Versions",
+                "More than one for long: a rollout is stuck.",
+                {"count by (component, version) (coatcheck_build_info{})": "{{component}} {{version}}"},
+            ),
+            Panel(
+                "Scraped",
+                "1 for each process that answers.",
+                {"sum by (instance) (up{})": "{{instance}}"},
+            ),
+        ),
+    ),
+)
