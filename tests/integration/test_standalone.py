@@ -1,0 +1,39 @@
+"""A mongod without a replica set could lose what it accepted, so nothing starts on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from coatcheck.dev.child import Child
+from coatcheck.dev.mongod import find_mongod, mongod_command
+from coatcheck.dev.ports import LOOPBACK, free_ports
+from shared.errors import SettingsError
+from shared.mongo.client import connect
+from shared.mongo.replica_set import mongod_answers
+from shared.settings import load_settings
+
+
+@pytest.fixture
+def standalone(tmp_path: Path) -> Iterator[str]:
+    """The address of a mongod that is no replica set."""
+    (port,) = free_ports(1)
+    binary, _ = find_mongod()
+    (tmp_path / "db").mkdir()
+    command = mongod_command(binary, tmp_path / "db", port)
+    at = command.index("--replSet")
+    child = Child("mongod", command[:at] + command[at + 2 :], log=tmp_path / "mongod.log")
+    try:
+        child.wait_ready(lambda: mongod_answers(f"{LOOPBACK}:{port}"), 60)
+        yield f"mongodb://{LOOPBACK}:{port}"
+    finally:
+        child.stop(30)
+
+
+async def test_a_standalone_mongod_is_refused_with_the_reason_and_the_fix(standalone: str) -> None:
+    settings = load_settings({"mongodb_uri": standalone}, environ={})
+    with pytest.raises(SettingsError, match=r"standalone.*--replSet"):
+        async with connect(settings, role="edge", wait=10):
+            pass
