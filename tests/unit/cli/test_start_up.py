@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-OVERVIEW_SECONDS = 0.15
+OVERVIEW_RATIO = 2.0
+"""The overview may cost this many times what Python takes to load the command line library."""
 DRIVERS = {"pymongo", "kafka", "falcon", "gunicorn", "uvicorn", "httpx", "aiohttp", "prometheus_client", "onnxruntime"}
 
 
@@ -21,10 +22,10 @@ def loaded(arguments: list[str]) -> set[str]:
     return {name.partition(".")[0] for name in ran.stdout.splitlines()[-1].split()}
 
 
-def cpu_seconds(arguments: list[str]) -> float:
-    """CPU time of one command. Not the time on the wall: other tests may run beside it."""
+def cpu_seconds(*arguments: str) -> float:
+    """CPU time of one run of Python. Not the time on the wall: other tests may run beside it."""
     before = os.times()
-    subprocess.run([sys.executable, "-m", "coatcheck", *arguments], stdout=subprocess.DEVNULL, check=True, cwd=ROOT)
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True, cwd=ROOT)
     after = os.times()
     return after.children_user + after.children_system - before.children_user - before.children_system
 
@@ -44,5 +45,5 @@ def test_looking_at_settings_loads_no_driver(arguments: list[str]) -> None:
 
 
 def test_the_overview_is_there_at_once() -> None:
-    best = min(cpu_seconds(["--help"]) for _ in range(5))
-    assert best < OVERVIEW_SECONDS
+    pairs = [(cpu_seconds("-m", "coatcheck", "--help"), cpu_seconds("-c", "import click")) for _ in range(5)]
+    assert min(ours for ours, _ in pairs) < OVERVIEW_RATIO * min(bare for _, bare in pairs)
