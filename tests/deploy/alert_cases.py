@@ -48,45 +48,59 @@ EVERYBODY = {f'build_info{{component="{name}",version="1"}}': "1x300" for name i
 
 CASES: dict[str, Case] = {
     "CoatcheckSubmitsFail": Case(
-        requests("5xx", 20), {'guard_refusals_total{reason="large_body"}': "0+50x500"},
-        at=480, severities=("critical", "warning"), base=requests("2xx", 980),
+        requests("5xx", 20),
+        {'guard_refusals_total{reason="large_body"}': "0+50x500"},
+        at=480,
+        severities=("critical", "warning"),
+        base=requests("2xx", 980),
     ),
     "CoatcheckResultsLate": Case(durations(80, 100), durations(995, 1000), at=480, severities=("critical", "warning")),
     "CoatcheckJobsWait": Case(oldest(300), oldest(100), base=claimed(10)),
     "CoatcheckNothingClaimed": Case(claimed(0), claimed(1), severities=("critical",), base=oldest(90)),
     "CoatcheckBacklogGrows": Case(
-        {'jobs{modality="text",status="pending"}': "0+100x120"}, {'jobs{modality="text",status="pending"}': "4000-1x120"},
-        at=60, base=claimed(60),
+        {'jobs{modality="text",status="pending"}': "0+100x120"},
+        {'jobs{modality="text",status="pending"}': "4000-1x120"},
+        at=60,
+        base=claimed(60),
     ),
-    "CoatcheckSlotsFull": Case({"slots_busy": "99x120"}, {"slots_busy": "90x120"}, base={"slots": "100x120", **oldest(20)}),
+    "CoatcheckSlotsFull": Case(
+        {"slots_busy": "99x120"}, {"slots_busy": "90x120"}, base={"slots": "100x120", **oldest(20)}
+    ),
     "CoatcheckLeasesLost": Case({"leases_lost_total": "0+2x120"}, {"leases_lost_total": "0x120"}, base=claimed(100)),
     "CoatcheckWorkersCrash": Case(
-        {'job_crashes_total{modality="text"}': "0+2x120"}, {'job_crashes_total{modality="text"}': "0 1x120"},
+        {'job_crashes_total{modality="text"}': "0+2x120"},
+        {'job_crashes_total{modality="text"}': "0 1x120"},
         base=claimed(100),
     ),
     "CoatcheckCallsRepeated": Case(
         {'provider_calls_repeated_total{provider="openai"}': "0+2x120"},
         {'provider_calls_repeated_total{provider="openai"}': "0x120"},
-        at=90, base=provider_calls("2xx", 100),
+        at=90,
+        base=provider_calls("2xx", 100),
     ),
     "CoatcheckProviderPaused": Case(
         {'providers_paused{provider="openai"}': "1x120"}, {'providers_paused{provider="openai"}': "1 0 0 1 0 0 0 0x120"}
     ),
-    "CoatcheckProviderFails": Case(provider_calls("5xx", 40), provider_calls("5xx", 10), base=provider_calls("2xx", 60)),
+    "CoatcheckProviderFails": Case(
+        provider_calls("5xx", 40), provider_calls("5xx", 10), base=provider_calls("2xx", 60)
+    ),
     "CoatcheckProviderRefuses": Case(
-        {'providers_paused{provider="openai"}': "0x120"}, {'providers_paused{provider="openai"}': "1x120"},
+        {'providers_paused{provider="openai"}': "0x120"},
+        {'providers_paused{provider="openai"}': "1x120"},
         base=provider_calls("4xx", 99) | provider_calls("2xx", 1),
     ),
     "CoatcheckJobsFail": Case(
         {'jobs_finished_total{modality="text",outcome="failed"}': "0+30x120"},
         {'jobs_finished_total{modality="text",outcome="failed"}': "0+10x120"},
-        at=60, base={'jobs_finished_total{modality="text",outcome="completed"}': "0+70x120"},
+        at=60,
+        base={'jobs_finished_total{modality="text",outcome="completed"}': "0+70x120"},
     ),
     "CoatcheckJobsExpire": Case(
         {'jobs_expired_total{reason="deadline"}': "0x20 3x20"}, {'jobs_expired_total{reason="deadline"}': "3x40"}
     ),
     "CoatcheckKeeperStopped": Case(
-        {'keeper_runs_total{outcome="ok"}': "0+30x10 300x60"}, {'keeper_runs_total{outcome="ok"}': "0+30x120"},
+        {'keeper_runs_total{outcome="ok"}': "0+30x10 300x60"},
+        {'keeper_runs_total{outcome="ok"}': "0+30x120"},
         severities=("critical",),
     ),
     "CoatcheckComponentMissing": Case(
@@ -94,21 +108,30 @@ CASES: dict[str, Case] = {
     ),
     "CoatcheckTargetDown": Case({"up": "1 1 0x120"}, {"up": "1 0 1x120"}),
     "CoatcheckDatabaseFails": Case(
-        {'store_call_failures_total{call="claiming"}': "0+10x120"}, {'store_call_failures_total{call="claiming"}': "0+1x120"},
-        severities=("critical",), base={'store_call_duration_seconds_count{call="claiming"}': "0+100x120"},
+        {'store_call_failures_total{call="claiming"}': "0+10x120"},
+        {'store_call_failures_total{call="claiming"}': "0+1x120"},
+        severities=("critical",),
+        base={'store_call_duration_seconds_count{call="claiming"}': "0+100x120"},
     ),
     "CoatcheckDatabaseSlow": Case(
         {'store_call_duration_seconds_bucket{call="claiming",le="1.0"}': "0+90x120"},
         {'store_call_duration_seconds_bucket{call="claiming",le="1.0"}': "0+100x120"},
-        base={f'store_call_duration_seconds_bucket{{call="claiming",le="{le}"}}': "0+100x120" for le in ("2.5", "+Inf")},
+        base={
+            f'store_call_duration_seconds_bucket{{call="claiming",le="{le}"}}': "0+100x120" for le in ("2.5", "+Inf")
+        },
     ),
     "CoatcheckBellsUnheard": Case(
-        {'bells_heard_total{modality="text"}': "0x120"}, {'bells_heard_total{modality="text"}': "0+1x120"},
-        at=60, base={'bells_rung_total{modality="text"}': "0+10x120", 'bells_dropped_total{modality="text"}': "0x120"},
+        {'bells_heard_total{modality="text"}': "0x120"},
+        {'bells_heard_total{modality="text"}': "0+1x120"},
+        at=60,
+        base={'bells_rung_total{modality="text"}': "0+10x120", 'bells_dropped_total{modality="text"}': "0x120"},
     ),
     "CoatcheckClockOff": Case({"clock_offset_seconds": "-0.7x120"}, {"clock_offset_seconds": "0.3x120"}),
     "CoatcheckVersionsDiffer": Case(
-        {'build_info{component="edge",version="2"}': "1x300"}, {'build_info{component="edge",version="1"}': "1x300"},
-        at=120, severities=("info",), base={'build_info{component="worker",version="1"}': "1x300"},
+        {'build_info{component="edge",version="2"}': "1x300"},
+        {'build_info{component="edge",version="1"}': "1x300"},
+        at=120,
+        severities=("info",),
+        base={'build_info{component="worker",version="1"}': "1x300"},
     ),
-}  # fmt: skip
+}

@@ -124,8 +124,15 @@ MATRIX: dict[str, dict[str, Any]] = {
         "priorityClassName": "high",
         "worker": {
             "extraEnv": [{"name": "VLLM_BASE_URL", "value": "http://vllm:8000/v1"}],
-            "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
-                {"matchExpressions": [{"key": "kind", "operator": "In", "values": ["cpu"]}]}]}}},
+            "affinity": {
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": {
+                        "nodeSelectorTerms": [
+                            {"matchExpressions": [{"key": "kind", "operator": "In", "values": ["cpu"]}]}
+                        ]
+                    }
+                }
+            },
         },
         "init": {"useHelmHooks": False, "annotations": {"argocd.argoproj.io/sync-wave": "-1"}},
         "extraObjects": [
@@ -133,4 +140,4 @@ MATRIX: dict[str, dict[str, Any]] = {
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-text\n",
         ],
     },
-}  # fmt: skip
+}

@@ -23,8 +23,8 @@ from tests.support.prometheus import Prometheus
 
 DOCUMENTS = documents()
 RARE = {"coatcheck_store_call_failures_total", "coatcheck_jobs_expired_total", "coatcheck_job_releases_total"}
-"""Series that begin to exist with the first mishap of their kind: this stack has no outage, and a worker that gives jobs
-back ends so soon after that a scrape seldom sees it."""
+"""Series that begin to exist with the first mishap of their kind: this stack has no outage, and a worker that gives
+jobs back ends so soon after that a scrape seldom sees it."""
 
 
 def panels(document: dict[str, Any]) -> list[dict[str, Any]]:
