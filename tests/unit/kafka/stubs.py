@@ -35,6 +35,7 @@ class StubProducer:
         self.known = True
         self.fails: Exception | None = None
         self.blocks: threading.Event | None = None
+        self.stuck = False
         self.closed = False
 
     def partitions_for(self, topic: str) -> set[int]:
@@ -44,6 +45,7 @@ class StubProducer:
 
     def send(self, topic: str, value: bytes, partition: int) -> Future:
         if self.blocks is not None:
+            self.stuck = True
             self.blocks.wait(10)
         if self.fails is not None:
             raise self.fails
