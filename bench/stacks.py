@@ -84,6 +84,7 @@ async def coatcheck(directory: Path, upstream: str, *, workers: int = 1) -> Asyn
     config = directory / "coatcheck.toml"
     await asyncio.to_thread(config.write_text, _PROVIDER.format(url=upstream))
     environ = {
+        **broker.settings,
         **os.environ,
         "COATCHECK_CONFIG": str(config),
         "COATCHECK_MONGODB_URI": mongod.uri,

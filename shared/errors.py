@@ -8,8 +8,12 @@ CoatcheckError
 │   ├── NotFound           404, one text for every cause
 │   ├── UnsupportedBody    415
 │   ├── KeyConflict        422, Idempotency-Key reused for another request
-│   └── Overloaded         503 with Retry-After
-└── StoreUnavailable       the database did not answer in time or refused; the outcome may be unknown
+│   ├── Overloaded         503 with Retry-After
+│   └── in `edge`: Unauthenticated 401, TooLarge 413, StillRunning 504, DoorRefusal (the guard's)
+├── StoreUnavailable       the database did not answer in time or refused; the outcome may be unknown
+├── BadBell, BrokersUnavailable, TopicRefused   in `shared.kafka`
+├── NotRequeued            in `shared.mongo.operator`
+└── ServiceFailed          in `coatcheck.runtime`
 """
 
 from __future__ import annotations

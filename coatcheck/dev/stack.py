@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from coatcheck.dev.broker import Broker
 from coatcheck.dev.checks import MIB, disk_problem, port_problem, system_problem
@@ -135,16 +135,18 @@ class Stack:
         """Start what is not the user's own; the settings that the components need to find them."""
         options, parts = self._options, list[Part]()
         uri, bootstrap = options.mongodb_uri, options.kafka
+        suited: Mapping[str, str] = {}
         if not uri:
             mongod = Mongod(options.data / "mongod", self._logs / "mongod.log", held=self._held)
             uri = mongod.uri
             parts.append(mongod)
         if not bootstrap:
             broker = Broker(self._logs / "broker.log", held=self._held)
-            bootstrap = broker.bootstrap
+            bootstrap, suited = broker.bootstrap, broker.settings
             parts.insert(0, broker)  # stops before mongod
         await self._supervisor.start(*parts)
         return {
+            **suited,
             **os.environ,
             "COATCHECK_MONGODB_URI": uri,
             "COATCHECK_KAFKA_BOOTSTRAP_SERVERS": bootstrap,

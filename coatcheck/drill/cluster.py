@@ -42,10 +42,16 @@ class Size:
 
 
 class BrokerPart(Part, Protocol):
-    """A broker that can be started; `bootstrap` is its host:port, the same over restarts."""
+    """A broker that can be started; `bootstrap` is its host:port, the same over restarts.
+
+    `settings` are variables that suit it.
+    """
 
     @property
     def bootstrap(self) -> str: ...
+
+    @property
+    def settings(self) -> Mapping[str, str]: ...
 
 
 class Member:
@@ -125,6 +131,7 @@ class Cluster:
     def environ(self) -> Mapping[str, str]:
         """What every component gets."""
         return {
+            **self._broker.settings,
             "PATH": os.environ.get("PATH", os.defpath),
             "COATCHECK_CONFIG": str(self._config),
             "COATCHECK_MONGODB_URI": self._mongod.uri,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ class KafkaPart:
 
     name = "kafka"
     stop_seconds = 60.0
+    settings: Mapping[str, str] = {}  # noqa: RUF012 - nothing writes to it
 
     def __init__(self, directory: Path) -> None:
         self._kafka = ApacheKafka(directory)
