@@ -54,7 +54,7 @@ class KafkaPart:
 
     name = "kafka"
     stop_seconds = 60.0
-    settings: Mapping[str, str] = {}  # noqa: RUF012 - nothing writes to it
+    settings: Mapping[str, str] = {}
 
     def __init__(self, directory: Path) -> None:
         self._kafka = ApacheKafka(directory)
