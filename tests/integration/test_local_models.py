@@ -23,10 +23,11 @@ from tests.unit.providers.local.calls import audio_call, decoded, json_call
 from workers.providers.base import Answer, Call, ProviderError
 from workers.providers.local.package_files import package_directory
 from workers.providers.local.provider import LocalProvider
+from workers.providers.local.samples import WINDOW_SECONDS
 
 ROOT = Path(__file__).parents[2]
 NOTICES = ROOT / "THIRD_PARTY_NOTICES.md"
-SENTENCES = "The quick brown fox jumps over the lazy dog. Seven green apples are lying on the kitchen table."
+SENTENCES = "The quick brown fox jumps over the lazy dog. Many green apples are lying on the kitchen table."
 INVOICE = [
     "Invoice 2024-117",
     "Ada Lovelace",
@@ -193,14 +194,30 @@ async def test_words_have_their_times(provider: LocalProvider) -> None:
     assert "lazy dog." in subtitles
 
 
-def silence(seconds: float, rate: int = 8000) -> bytes:
+async def test_a_recording_longer_than_a_window_keeps_its_words_and_their_times(provider: LocalProvider) -> None:
+    first, second = SENTENCES.split(". ")
+    spoken = [(await speak(provider, text, response_format="pcm")).body for text in (first, second)]
+    pause = bytes(2 * 24_000 * (WINDOW_SECONDS + 10))
+    recording = wav(spoken[0] + pause + spoken[1], rate=24_000, width=2)
+    result = decoded(await provider.call(audio_call(recording, [("response_format", "verbose_json")])))
+    assert words_of(result["text"]) == words_of(SENTENCES)
+    starts = [segment["start"] for segment in result["segments"]]
+    assert starts[0] < 2
+    assert starts[-1] == pytest.approx((len(spoken[0]) + len(pause)) / 48_000, abs=1)
+
+
+def wav(samples: bytes, *, rate: int, width: int) -> bytes:
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
-        writer.setsampwidth(1)
+        writer.setsampwidth(width)
         writer.setframerate(rate)
-        writer.writeframes(b"\x80" * round(seconds * rate))
+        writer.writeframes(samples)
     return file.getvalue()
+
+
+def silence(seconds: float) -> bytes:
+    return wav(b"\x80" * round(seconds * 8000), rate=8000, width=1)
 
 
 async def test_silence_has_no_words(provider: LocalProvider) -> None:

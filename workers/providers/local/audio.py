@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import av
 import numpy as np
 
+from workers.providers.local.samples import SAMPLE_RATE
 from workers.providers.local.task import invalid
 
-SAMPLE_RATE = 16_000
 _BYTES_PER_SAMPLE = 2
 _CONTAINERS = "wav,mp3,flac,ogg,matroska,webm,mov,mp4,m4a,3gp,aac,amr,aiff,w64,caf"
 # FFmpeg knows playlist formats that open other files and addresses. Only plain containers are tried, and no protocol.
@@ -16,7 +16,7 @@ _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
 
 
 def decode(file: bytes, *, max_seconds: float, stop: Callable[[], None]) -> np.ndarray:
-    """Mono samples at 16 kHz as float32. Raises ProviderError when it is no audio or longer than `max_seconds`."""
+    """Mono samples at 16 kHz as int16. Raises ProviderError when it is no audio or longer than `max_seconds`."""
     limit = int(max_seconds * SAMPLE_RATE) * _BYTES_PER_SAMPLE
     samples = bytearray()  # one growing buffer: freeing thousands of small ones holds the interpreter lock for long
     try:
@@ -32,7 +32,7 @@ def decode(file: bytes, *, max_seconds: float, stop: Callable[[], None]) -> np.n
         raise invalid(f"file 'file': cannot be read as audio ({type(error).__name__})") from None
     if not samples:
         raise invalid("file 'file': there is no audio in it")
-    return np.frombuffer(samples, np.int16).astype(np.float32) / 32768
+    return np.frombuffer(samples, np.int16)
 
 
 def _resampled(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:

@@ -11,9 +11,10 @@ from workers.providers.base import ProviderError
 from workers.providers.local.task import invalid
 
 CONTEXT_TOKENS = 2048
-DEFAULT_MAX_TOKENS = 512
+DEFAULT_MAX_TOKENS = 256  # a small model that has lost its way goes on to the limit
 MAX_PROMPTS = 16
 _MAX_STOPS = 4
+_USUAL_SAMPLING = {"temperature": 0.2, "top_p": 0.9}  # as the model's authors recommend
 _ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
 _TEXT_BLOCKS = ("text", "input_text", "output_text")
 
@@ -149,7 +150,7 @@ def _sampling(request: ChatCompletion | TextCompletion | Responses, max_tokens: 
     limit = DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens
     if limit < 1:
         raise invalid(f"the token limit must be at least 1, got {limit}")
-    options: dict[str, Any] = {"max_tokens": min(limit, CONTEXT_TOKENS)}
+    options: dict[str, Any] = {"max_tokens": min(limit, CONTEXT_TOKENS), **_USUAL_SAMPLING}
     for name, lowest, highest in (
         ("temperature", 0, 2),
         ("top_p", 0, 1),

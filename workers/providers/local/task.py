@@ -42,8 +42,10 @@ class Task:
 
     def form(self) -> Form:
         """The request, parsed as a form. Raises ProviderError when it is none."""
-        try:
+        content_type, body = self.call.content.content_type, self.call.content.data
+        if self.call.params:
             content_type, body = bodies.build(self.call, "local")
+        try:
             return parse_form(body, content_type, max_text_bytes=len(body), max_file_bytes=len(body))
         except FormError as error:
             raise invalid(error.message) from None

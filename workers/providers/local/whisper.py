@@ -6,11 +6,15 @@ from typing import Any
 from faster_whisper import WhisperModel
 
 from workers.providers.base import Answer
-from workers.providers.local.audio import SAMPLE_RATE, decode
+from workers.providers.local.audio import decode
 from workers.providers.local.package_files import package_directory
+from workers.providers.local.samples import SAMPLE_RATE, windows
 from workers.providers.local.task import Task
 from workers.providers.local.transcription import MAX_SECONDS, Heard, Segment, TranscriptionRequest, Word, answer_with
 from workers.providers.local.transcription import read_request as read
+
+_SEEKS_PER_SECOND = 100
+_TEMPERATURES = [0.0, 0.4, 0.8]  # tried in turn on what was not understood; each takes as long as the first
 
 
 class WhisperTinyEn:
@@ -29,27 +33,26 @@ class WhisperTinyEn:
     def answer(self, task: Task) -> Answer:
         """Writes down the English speech of the form's file."""
         request = read(task.form())
-        audio = decode(request.audio, max_seconds=MAX_SECONDS, stop=task.stop_if_abandoned)
-        segments = self._listen(task, request, audio)
-        return answer_with(request, Heard(segments, len(audio) / SAMPLE_RATE))
+        samples = decode(request.audio, max_seconds=MAX_SECONDS, stop=task.stop_if_abandoned)
+        segments: list[Segment] = []
+        for start, audio in windows(samples):
+            for found in self._listen(request, audio):
+                task.stop_if_abandoned()
+                segments.append(_segment(len(segments), start, found))
+        return answer_with(request, Heard(segments, len(samples) / SAMPLE_RATE))
 
-    def _listen(self, task: Task, request: TranscriptionRequest, audio: Any) -> list[Segment]:
-        options: dict[str, Any] = {} if request.temperature is None else {"temperature": request.temperature}
+    def _listen(self, request: TranscriptionRequest, audio: Any) -> Iterable[Any]:
         heard: Iterable[Any]
         heard, _ = self._model.transcribe(
             audio,
             language="en",
             initial_prompt=request.prompt,
+            temperature=_TEMPERATURES if request.temperature is None else request.temperature,
             word_timestamps=request.words,
             vad_filter=True,  # without it Whisper makes up words for silence
             condition_on_previous_text=False,  # one misheard window must not spoil the next
-            **options,
         )
-        segments: list[Segment] = []
-        for found in heard:
-            task.stop_if_abandoned()
-            segments.append(_segment(len(segments), found))
-        return segments
+        return heard
 
 
 def load(threads: int) -> WhisperTinyEn:
@@ -57,20 +60,20 @@ def load(threads: int) -> WhisperTinyEn:
     return WhisperTinyEn(threads)
 
 
-def _segment(index: int, found: Any) -> Segment:
-    words = [Word(word.word.strip(), _seconds(word.start), _seconds(word.end)) for word in found.words or ()]
+def _segment(index: int, offset: float, found: Any) -> Segment:
+    words = found.words or ()
     return Segment(
         id=index,
-        seek=int(found.seek),
-        start=_seconds(found.start),
-        end=_seconds(found.end),
+        seek=int(found.seek) + round(offset * _SEEKS_PER_SECOND),
+        start=_seconds(offset + found.start),
+        end=_seconds(offset + found.end),
         text=found.text,
         tokens=list(found.tokens),
         temperature=float(found.temperature or 0),
         avg_logprob=float(found.avg_logprob),
         compression_ratio=float(found.compression_ratio),
         no_speech_prob=float(found.no_speech_prob),
-        words=words,
+        words=[Word(word.word.strip(), _seconds(offset + word.start), _seconds(offset + word.end)) for word in words],
     )
 
 
