@@ -21,7 +21,7 @@ from workers.providers.local.lane import Lane
 from workers.providers.local.model_process import ModelProcess
 from workers.providers.local.task import Task
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STUB = "tests.unit.providers.local.stub_model"
 
 
@@ -201,7 +201,7 @@ def test_kill_ends_a_call_from_another_thread(process: ModelProcess) -> None:
 
 WORKER = f"""
 import sys, time
-from tests.integration.test_model_process import answer_of
+from tests.integration.local.test_model_process import answer_of
 from workers.providers.local.model_process import ModelProcess
 process = ModelProcess("stub", "{STUB}", threads=1)
 answer_of(process, "echo")
