@@ -49,13 +49,13 @@ def test_a_chat_has_a_bound_on_its_tokens_even_when_none_is_asked_for() -> None:
 
 def test_roles_and_blocks_become_what_the_engine_knows() -> None:
     messages = [
-        {"role": "developer", "content": "Be brief."},
+        {"role": "developer", "content": "Be short."},
         {"role": "user", "content": [{"type": "text", "text": "One"}, {"type": "text", "text": "Two"}]},
         {"role": "assistant", "content": None},
         {"role": "user", "content": "Three", "name": "eve"},
     ]
     assert chat(messages=messages)["messages"] == [
-        {"role": "system", "content": "Be brief."},
+        {"role": "system", "content": "Be short."},
         {"role": "user", "content": "One\nTwo"},
         {"role": "assistant", "content": ""},
         {"role": "user", "content": "Three"},
@@ -130,10 +130,10 @@ def test_instructions_come_before_the_input() -> None:
         {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Plum"}]},
         {"role": "user", "content": "Another?"},
     ]
-    prompt = responses(input=items, instructions="Be brief.", max_output_tokens=4)
+    prompt = responses(input=items, instructions="Be short.", max_output_tokens=4)
     assert prompt["max_tokens"] == 4
     assert prompt["messages"] == [
-        {"role": "system", "content": "Be brief."},
+        {"role": "system", "content": "Be short."},
         {"role": "user", "content": "A fruit?"},
         {"role": "assistant", "content": "Plum"},
         {"role": "user", "content": "Another?"},
