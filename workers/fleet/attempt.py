@@ -17,7 +17,7 @@ from shared.metrics import JOB_FAILURES, PROVIDER_DURATION, PROVIDER_REPEATED, P
 from shared.providers import Target
 from shared.store import FleetStore
 from workers.fleet.outcome import Outcome, Retry, Snooze, Succeeded, died
-from workers.fleet.pauses import Pauses
+from workers.fleet.pauses import Pauses, channel_of
 from workers.fleet.retry import RetryPolicy, asks_to_pause, retry_in, snooze_seconds
 from workers.fleet.weight import Weight
 from workers.providers.base import Call, Provider, ProviderError
@@ -101,15 +101,16 @@ class Attempts:
         failed: tuple[Target, ProviderError] | None = None
         for index in range(job.target, len(job.targets)):
             target = job.targets[index]
-            if wait := self._pauses.left(target.provider):
+            channel = channel_of(target)
+            if wait := self._pauses.left(channel):
                 waits.append(wait)
                 continue
             try:
                 return await self._call(job, target, content, notes)
             except ProviderError as error:
                 if asks_to_pause(error):
-                    await self._pauses.pause(target.provider, error)
-                    waits.append(self._pauses.left(target.provider))
+                    await self._pauses.pause(channel, error)
+                    waits.append(self._pauses.left(channel))
                     continue
                 JOB_FAILURES.labels(job.modality).inc()
                 failures = 1 + (job.failures if index == job.target else 0)
@@ -163,7 +164,7 @@ class Attempts:
                 latency_ms=watch.milliseconds,
             )
             self._check_size(result)
-        self._pauses.succeeded(target.provider)
+        self._pauses.succeeded(channel_of(target))
         return Succeeded(result, tuple(notes))
 
     def _provider(self, target: Target) -> Provider:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from shared.errors import StoreUnavailable
 from shared.metrics import PROVIDERS_PAUSED
+from shared.providers import Target
 from shared.store import FleetStore
 from workers.fleet.retry import pause_seconds
 from workers.providers.base import ProviderError
@@ -17,14 +18,19 @@ from workers.providers.base import ProviderError
 log = logging.getLogger(__name__)
 
 
-class Pauses:
-    """The pauses known here. A channel is a provider together with its key."""
+def channel_of(target: Target) -> str:
+    """What is paused together: all models behind one provider's key, but each local model has a line of its own."""
+    return f"{target.provider}/{target.model}" if target.provider == "local" else target.provider
 
-    def __init__(self, store: FleetStore, channels: Iterable[str]) -> None:
+
+class Pauses:
+    """The pauses known here, by channel."""
+
+    def __init__(self, store: FleetStore, providers: Iterable[str]) -> None:
         self._store = store
         self._until: dict[str, float] = {}
         self._streaks: dict[str, int] = {}
-        self._gauges = {channel: PROVIDERS_PAUSED.labels(channel) for channel in channels}
+        self._gauges = {provider: PROVIDERS_PAUSED.labels(provider) for provider in providers}
 
     def left(self, channel: str) -> float:
         """Seconds the channel is still paused; 0 when it is free."""
@@ -68,5 +74,6 @@ class Pauses:
             await asyncio.sleep(interval)
 
     def _show(self) -> None:
-        for channel, gauge in self._gauges.items():
-            gauge.set(1 if self.left(channel) > 0 else 0)
+        paused = {channel.partition("/")[0] for channel in self._until if self.left(channel) > 0}
+        for provider, gauge in self._gauges.items():
+            gauge.set(1 if provider in paused else 0)

@@ -120,6 +120,20 @@ async def test_a_paused_provider_is_passed_over_for_a_fallback() -> None:
     assert (len(providers["first"].calls), len(providers["second"].calls)) == (1, 3)
 
 
+async def test_a_busy_local_model_does_not_hold_up_the_others() -> None:
+    def act() -> bytes:
+        if len(local.calls) == 1:
+            raise ProviderError(
+                "busy", status_code=503, error_type="provider_overloaded", retryable=True, retry_after=60
+            )
+        return EMBEDDING
+
+    local = Scripted(act)
+    runner = attempts({"local": local})
+    assert isinstance(await runner.execute(claimed_job(targets=(Target("local", "busy"),))), Snooze)
+    assert isinstance(await runner.execute(claimed_job(targets=(Target("local", "idle"),))), Succeeded)
+
+
 async def test_a_dead_fallback_of_a_paused_target_spends_failures_and_so_ends() -> None:
     runner = attempts({"first": failing(429, retry_after=60), "second": failing(400, retryable=False)})
     outcome = await runner.execute(claimed_job(targets=TARGETS[:2]))
