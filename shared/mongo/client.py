@@ -75,12 +75,13 @@ class Database:
 
         `what` becomes a metric label: a fixed text, never one with a value in it.
         """
+        failures = STORE_FAILURES.labels(what)  # at 0 from the first call on, or no rate would show the first failure
         began = time.perf_counter()
         try:
             with unavailable(what), pymongo.timeout(self.timeout):
                 yield
         except StoreUnavailable:
-            STORE_FAILURES.labels(what).inc()
+            failures.inc()
             raise
         finally:
             STORE_CALLS.labels(what).observe(time.perf_counter() - began)

@@ -53,9 +53,8 @@ def test_doctor_finds_an_installation_without_problems(release: Release, key: st
 
 def test_rolling_and_scaling_under_load_fails_no_request_and_loses_no_job(release: Release, key: str) -> None:
     # Jobs of 4 s outlast the draining, so that stopping workers have to give them back.
-    traffic = Traffic(release.endpoints, key, ["scripted/ok", "scripted/latency=200", "scripted/latency=4000"], 30)
-    traffic.start()
-    try:
+    models = ["scripted/ok", "scripted/latency=200", "scripted/latency=4000"]
+    with Traffic(release.endpoints, key, models, 30) as traffic:
         release.roll("edge")
         release.roll("worker")
         release.roll("keeper")
@@ -65,8 +64,6 @@ def test_rolling_and_scaling_under_load_fails_no_request_and_loses_no_job(releas
         release.scale("worker", 1)
         release.scale("edge", 2)
         release.look()
-    finally:
-        traffic.finish()
     assert traffic.failures == [], traffic.failures[:5]
     assert traffic.open == set()
     assert set(traffic.ended.values()) == {"completed"}

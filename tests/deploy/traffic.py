@@ -12,6 +12,8 @@ import httpx
 
 from tests.deploy.pods import Pod
 
+END_SECONDS = 60.0
+"""How long jobs that were accepted last may take to end."""
 LAG_SECONDS = 0.5
 """How late the clients' side learns that a pod has left the Service."""
 
@@ -44,7 +46,10 @@ class Endpoints:
 
 
 class Traffic:
-    """Submits in the background from `start` to `finish`; `failures` and `accepted` tell what came of it."""
+    """Submits in the background while its context lasts, then waits until every accepted job was seen to end.
+
+    `failures`, `accepted` and `open` tell what came of it.
+    """
 
     def __init__(self, endpoints: Endpoints, key: str, models: Sequence[str], per_second: float) -> None:
         self._endpoints = endpoints
@@ -52,18 +57,17 @@ class Traffic:
         self._models = models
         self._interval = 1.0 / per_second
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="traffic")
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="traffic", daemon=True)
         self.accepted: list[str] = []
         self.ended: dict[str, str] = {}
         self.failures: list[str] = []
         self.requests = 0
 
-    def start(self) -> None:
-        """Begin."""
+    def __enter__(self) -> Traffic:
         self._thread.start()
+        return self
 
-    def finish(self) -> None:
-        """Submit no more, and wait until every accepted job was seen to end or two minutes are over."""
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 
@@ -85,7 +89,7 @@ class Traffic:
                     await self._poll(client, 10)
                 await asyncio.sleep(self._interval)
             await asyncio.gather(*under_way)
-            deadline = time.monotonic() + 120
+            deadline = time.monotonic() + END_SECONDS
             while self.open and time.monotonic() < deadline:
                 await self._poll(client, 100)
                 await asyncio.sleep(0.2)

@@ -7,11 +7,12 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from uuid import UUID, uuid4
 
 from shared.admin import Health
 from shared.kafka.listener import BellListener
+from shared.metrics import JOB_CRASHES, JOB_FAILURES, JOB_RELEASES, JOBS_FINISHED, PROVIDER_REPEATED
 from shared.mongo.client import connect
 from shared.mongo.store import MongoStore
 from shared.settings import Settings
@@ -30,6 +31,17 @@ _RECORD_GRACE_SECONDS = 10.0
 """How long a stopping worker waits for outcomes that the database does not take; then their leases run out."""
 
 
+def _show_zeros(modalities: Sequence[str], providers: Iterable[str]) -> None:
+    """Have counters of mishaps at 0 from the start: no rate shows the first event of a series that begins with it."""
+    for modality in modalities:
+        for counter in (JOB_CRASHES, JOB_FAILURES, JOB_RELEASES):
+            counter.labels(modality)
+        for outcome in ("completed", "failed"):
+            JOBS_FINISHED.labels(modality, outcome)
+    for provider in providers:
+        PROVIDER_REPEATED.labels(provider)
+
+
 async def run_worker(settings: Settings, modalities: Sequence[str], stop: asyncio.Event, health: Health) -> None:
     """Serve `modalities` until `stop` is set; return when everything held is recorded or given back."""
     worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
@@ -37,6 +49,7 @@ async def run_worker(settings: Settings, modalities: Sequence[str], stop: asynci
         connect(settings, role="fleet", wait=_MONGO_WAIT_SECONDS) as database,
         open_providers(settings) as providers,
     ):
+        _show_zeros(modalities, providers)
         store = MongoStore(database, settings)
         pauses = Pauses(store, providers)
         attempts = Attempts(

@@ -18,6 +18,11 @@ from workers.loops import beat, until_stopped
 
 log = logging.getLogger(__name__)
 
+for _reason in ("deadline", "crashes"):
+    JOBS_EXPIRED.labels(_reason)  # there from the start at 0, or no rate would show the first job that is ended
+for _outcome in ("ok", "failed"):
+    KEEPER_RUNS.labels(_outcome)
+
 _MONGO_WAIT_SECONDS = 3600.0
 _EXPIRE_LIMIT = 1000
 
