@@ -12,12 +12,15 @@ from tests.support.mongod import MongodSet
 
 
 @pytest.fixture(scope="module")
-def release(mongod: MongodSet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
-    """An installed release with its edge, worker and keeper ready."""
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a broker."""
     with broker_under_test(tmp_path_factory.mktemp("broker")) as broker:
-        release = Release(mongod.uri, broker.bootstrap, tmp_path_factory.mktemp("pods"))
-        try:
-            release.install()
-            yield release
-        finally:
-            release.discard()
+        yield broker.bootstrap
+
+
+@pytest.fixture(scope="module")
+def release(mongod: MongodSet, kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """An installed release with its edge, worker and keeper ready."""
+    with Release(mongod.uri, kafka, tmp_path_factory.mktemp("pods")) as release:
+        release.install()
+        yield release

@@ -52,6 +52,10 @@ class Release:
     def install(self) -> None:
         """The hook first, then everything."""
         self.init()
+        self.deploy()
+
+    def deploy(self) -> None:
+        """As many pods as the manifests ask for, ready."""
         for component, count in self.replicas().items():
             self.scale(component, count)
 
@@ -88,8 +92,10 @@ class Release:
         assert code == 0, output
         return output.splitlines()[-1]
 
-    def discard(self) -> None:
-        """Kill what is left."""
+    def __enter__(self) -> Release:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         for pod in itertools.chain(*self.pods.values()):
             pod.discard()
 

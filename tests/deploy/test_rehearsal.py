@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.deploy.release import NAME, Release
 from tests.deploy.traffic import Traffic
+from tests.support.mongod import MongodSet
 
 
 @pytest.fixture(scope="module")
@@ -70,3 +73,21 @@ def test_rolling_and_scaling_under_load_fails_no_request_and_loses_no_job(releas
     assert len(traffic.accepted) > 200
     assert release.unhealthy == []
     print(f"{traffic.requests} requests, {len(traffic.accepted)} jobs")
+
+
+def test_pods_that_start_before_init_accept_jobs_and_run_them_after_it(
+    mongod: MongodSet, kafka: str, tmp_path: Path
+) -> None:
+    with Release(mongod.uri, kafka, tmp_path) as early:
+        early.deploy()
+        key = early.run_in("keeper", "keys", "create", "early")
+        with Traffic(early.endpoints, key, ["scripted/ok"], 10) as traffic:
+            deadline = time.monotonic() + 30
+            while len(traffic.accepted) < 20:
+                assert time.monotonic() < deadline, traffic.failures[:5]
+                time.sleep(0.05)
+            early.look()
+            early.init()
+        assert traffic.failures == []
+        assert traffic.open == set()
+        assert early.unhealthy == []
