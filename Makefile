@@ -13,7 +13,7 @@ DATA ?= .coatcheck
 MODELS ?=
 export MONGODB_URI KAFKA MODELS TEST_KAFKA
 
-CODE := coatcheck edge shared workers client tests bench examples
+CODE := coatcheck edge shared workers client tests bench examples deploy
 SOURCES = $(wildcard $(CODE))
 TIERS ?= $(wildcard tests/unit tests/contract tests/integration tests/system)
 

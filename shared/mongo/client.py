@@ -16,7 +16,7 @@ from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import ConfigurationError, InvalidURI, PyMongoError
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from shared.errors import SettingsError, StoreUnavailable
@@ -42,7 +42,9 @@ def unavailable(what: str) -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        raise StoreUnavailable(f"{what}: {type(error).__name__}") from error
+        missing = isinstance(error, OperationFailure) and "hint" in str(error)
+        reason = "an index is missing, run `coatcheck init`" if missing else type(error).__name__
+        raise StoreUnavailable(f"{what}: {reason}") from error
 
 
 class Database:

@@ -1,4 +1,4 @@
-"""A mongod without a replica set could lose what it accepted, so nothing starts on it."""
+"""A database that is not set up says what is missing: a replica set, or an index."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from coatcheck.dev.child import Child
 from coatcheck.dev.mongod import find_mongod, mongod_command
 from coatcheck.dev.ports import LOOPBACK, free_ports
-from shared.errors import SettingsError
-from shared.mongo.client import connect
+from shared.errors import SettingsError, StoreUnavailable
+from shared.mongo.client import Database, connect
 from shared.mongo.replica_set import mongod_answers
-from shared.settings import load_settings
+from shared.mongo.store import MongoStore
+from shared.settings import Settings, load_settings
 
 
 @pytest.fixture
@@ -37,3 +38,9 @@ async def test_a_standalone_mongod_is_refused_with_the_reason_and_the_fix(standa
     with pytest.raises(SettingsError, match=r"standalone.*--replSet"):
         async with connect(settings, role="edge", wait=10):
             pass
+
+
+async def test_a_missing_index_is_named_with_the_command_that_makes_it(database: Database, settings: Settings) -> None:
+    await database.jobs.drop_indexes()
+    with pytest.raises(StoreUnavailable, match="coatcheck init"):
+        await MongoStore(database, settings).due(["text"], limit=1, takeover_after=1.0)
