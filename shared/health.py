@@ -29,6 +29,10 @@ class Health:
         if not self.started.is_set():
             self.started.set()
 
+    def waiting(self) -> None:
+        """Say that the loop turns though the service cannot work yet: alive, not ready."""
+        self._last = self._clock()
+
     def report(self, subject: str, problem: str | None) -> None:
         """Say what is wrong with `subject` (one of a few fixed words such as "mongodb"), or that all is well."""
         if problem is None:

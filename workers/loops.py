@@ -47,6 +47,13 @@ async def beat(health: Health) -> None:
         await asyncio.sleep(_BEAT_SECONDS)
 
 
+async def stay_alive(health: Health) -> None:
+    """Say for ever that the event loop turns, ready or not: a missing database must not get a process restarted."""
+    while True:
+        health.waiting()
+        await asyncio.sleep(_BEAT_SECONDS)
+
+
 async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
     """Cancel tasks and wait until all have ended.
 

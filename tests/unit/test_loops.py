@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from workers.loops import background, cancelled, until_stopped
+from shared.health import Health
+from workers.loops import background, cancelled, stay_alive, until_stopped
 
 
 async def forever() -> None:
@@ -70,3 +71,14 @@ async def test_a_background_loop_ends_with_its_block() -> None:
     async with background(loop()):
         await asyncio.sleep(0)
     assert ended.is_set()
+
+
+async def test_a_process_that_waits_for_its_database_is_alive_and_not_ready() -> None:
+    now = 0.0
+    health = Health("worker", within=30.0, clock=lambda: now)
+    now = 100.0
+    assert health.stalled()
+    async with background(stay_alive(health)):
+        await asyncio.sleep(0)
+        assert not health.stalled()
+        assert health.problems() == ["worker: still starting"]

@@ -20,7 +20,7 @@ from workers.fleet.attempt import Attempts, Bounds
 from workers.fleet.fleet import Fleet
 from workers.fleet.pauses import Pauses
 from workers.fleet.retry import RetryPolicy
-from workers.loops import background, beat, until_stopped
+from workers.loops import background, beat, stay_alive, until_stopped
 from workers.providers.registry import open_providers
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ async def run_worker(settings: Settings, modalities: Sequence[str], stop: asynci
     """Serve `modalities` until `stop` is set; return when everything held is recorded or given back."""
     worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
     async with (
+        background(stay_alive(health)),
         connect(settings, role="fleet", wait=_MONGO_WAIT_SECONDS) as database,
         open_providers(settings) as providers,
     ):

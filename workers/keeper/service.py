@@ -14,7 +14,7 @@ from shared.mongo.store import MongoStore
 from shared.settings import Settings
 from shared.store import KeeperStore
 from workers.keeper.explain import explain
-from workers.loops import beat, until_stopped
+from workers.loops import background, beat, stay_alive, until_stopped
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,10 @@ async def keep(store: KeeperStore, interval: float) -> None:
 
 async def run_keeper(settings: Settings, stop: asyncio.Event, health: Health) -> None:
     """Keep until `stop` is set."""
-    async with connect(settings, role="keeper", wait=_MONGO_WAIT_SECONDS) as database:
+    async with (
+        background(stay_alive(health)),
+        connect(settings, role="keeper", wait=_MONGO_WAIT_SECONDS) as database,
+    ):
         store = MongoStore(database, settings)
         log.info("keeper runs every %.1f s", settings.keeper_interval_seconds)
         await until_stopped([keep(store, settings.keeper_interval_seconds), beat(health)], stop)
