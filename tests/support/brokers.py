@@ -57,7 +57,7 @@ class EmbeddedBroker:
 
 def broker_under_test(directory: Path) -> EmbeddedBroker | ApacheKafka:
     """The broker that this run of the tests asked for, not started yet."""
-    wanted = os.environ.get("TEST_KAFKA", "embedded")
+    wanted = os.environ.get("TEST_KAFKA") or "embedded"
     if wanted == "apache":
         return ApacheKafka(directory)
     if wanted == "embedded":
