@@ -26,7 +26,7 @@ from coatcheck.dev.tether import is_alive
 from shared.kafka.probe import broker_answers
 from shared.mongo.replica_set import wait_primary
 from tests.support.apache_kafka import ApacheKafka
-from tests.support.brokers import broker_under_test
+from tests.support.brokers import apache_wanted, broker_under_test
 from tests.support.mongod import MongodSet
 
 SLEEPER = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)"]
@@ -242,7 +242,7 @@ def test_the_broker_under_test_comes_back_on_its_port_after_kill_9(tmp_path: Pat
         assert not broker_answers(broker.bootstrap)
         broker.start()
         assert broker_answers(broker.bootstrap)
-        assert isinstance(broker, ApacheKafka) == (os.environ.get("TEST_KAFKA") == "apache")
+        assert isinstance(broker, ApacheKafka) == apache_wanted()
 
 
 def test_ports_picked_together_differ() -> None:

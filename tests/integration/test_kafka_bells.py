@@ -27,7 +27,7 @@ from shared.kafka.ringer import Ringer
 from shared.kafka.topics import ensure_topics, group_name, topic_name
 from shared.settings import Settings
 from tests.support.apache_kafka import ApacheKafka
-from tests.support.brokers import EmbeddedBroker, broker_under_test
+from tests.support.brokers import EmbeddedBroker, apache_wanted, broker_under_test
 
 MEMBER = """
 import asyncio, sys
@@ -55,7 +55,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker 
 
 def quick(bootstrap: str, prefix: str) -> Settings:
     """Settings with names of their own; the fetch wait is what `coatcheck dev` takes for the embedded broker."""
-    embedded = os.environ.get("TEST_KAFKA") != "apache"
+    embedded = not apache_wanted()
     return Settings(
         kafka_bootstrap_servers=bootstrap,
         kafka_topic_prefix=prefix,

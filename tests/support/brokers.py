@@ -55,11 +55,14 @@ class EmbeddedBroker:
         return self._child
 
 
+def apache_wanted() -> bool:
+    """Whether this run asked for Apache Kafka. An empty variable, as make passes it on, asks for nothing."""
+    wanted = os.environ.get("TEST_KAFKA") or "embedded"
+    if wanted not in ("apache", "embedded"):
+        raise RuntimeError(f"TEST_KAFKA={wanted}: use apache or embedded")
+    return wanted == "apache"
+
+
 def broker_under_test(directory: Path) -> EmbeddedBroker | ApacheKafka:
     """The broker that this run of the tests asked for, not started yet."""
-    wanted = os.environ.get("TEST_KAFKA") or "embedded"
-    if wanted == "apache":
-        return ApacheKafka(directory)
-    if wanted == "embedded":
-        return EmbeddedBroker(directory)
-    raise RuntimeError(f"TEST_KAFKA={wanted}: use apache or embedded")
+    return ApacheKafka(directory) if apache_wanted() else EmbeddedBroker(directory)

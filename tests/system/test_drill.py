@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from coatcheck.drill.cluster import Size
 from coatcheck.drill.run import DrillOptions
 from coatcheck.drill.run import drill as run_drill
 from tests.support.apache_kafka import ApacheKafka
+from tests.support.brokers import apache_wanted
 
 
 def drill(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -70,7 +70,6 @@ class KafkaPart:
 
 async def test_with_the_broker_under_test_and_two_of_everything_nothing_is_lost_either(tmp_path: Path) -> None:
     options = DrillOptions(jobs=300, seconds=20, faults=6, seed=5, size=Size(edges=2, workers=2, keepers=2))
-    apache = os.environ.get("TEST_KAFKA") == "apache"
-    report = await run_drill(options, print, KafkaPart(tmp_path / "kafka") if apache else None)
+    report = await run_drill(options, print, KafkaPart(tmp_path / "kafka") if apache_wanted() else None)
     assert report.verdict.passed, report.lines()
     assert report.verdict.ended == report.verdict.accepted == 300
