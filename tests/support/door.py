@@ -7,6 +7,7 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -144,6 +145,11 @@ class Raw:
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
+
+    def reset(self) -> None:
+        """Leave without a goodbye: RST in place of FIN."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
 
     def drip(self, pieces: bytes, every: float = 0.05, within: float = 10.0) -> None:
         """Send the bytes round and round, one at a time, until the server says something or ends."""

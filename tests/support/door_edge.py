@@ -1,0 +1,171 @@
+"""The real `coatcheck edge` as a process on a real database, with no broker: what raw sockets are tried against."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+from coatcheck.dev.ports import free_ports
+from shared.job import Finish, Status
+from shared.mongo.client import Database, connect
+from shared.mongo.keys import KeyStore
+from shared.mongo.setup import ensure_indexes
+from shared.mongo.store import MongoStore
+from shared.settings import Settings, load_settings
+from tests.support.door import ROOT, Answer, Raw, until
+
+T = TypeVar("T")
+
+START_SECONDS = 60.0
+PROVIDERS = '[providers.openai]\nbase_url = "http://127.0.0.1:1/v1"\n'
+ADMIN = re.compile(r"metrics and health of .* on http://127\.0\.0\.1:(\d+)")
+SHORT = {"max_request_bytes": 1_000_000, "body_timeout_seconds": 1, "header_timeout_seconds": 1}
+"""Settings whose bounds a test can wait for."""
+
+
+class EdgeProcess:
+    """`coatcheck edge` with these settings, from its start to its end. Everything it writes is below `folder`."""
+
+    def __init__(self, folder: Path, mongodb_uri: str, **settings: Any) -> None:
+        self._stderr = folder / "edge.log"
+        config = folder / "coatcheck.toml"
+        config.write_text(PROVIDERS)
+        self.port, no_broker = free_ports(2)
+        values = {
+            "config": config,
+            "mongodb_uri": mongodb_uri,
+            "mongodb_database": f"door_{os.getpid()}_{self.port}",
+            "kafka_bootstrap_servers": f"127.0.0.1:{no_broker}",
+            "allow_anonymous": "true",
+            **settings,
+        }
+        given = {f"COATCHECK_{name.upper()}": str(value) for name, value in values.items()}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("COATCHECK_")}
+        self.settings: Settings = load_settings({}, environ=given)
+        asyncio.run(self._in_database(ensure_indexes))
+        with self._stderr.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "coatcheck", "edge", "--port", str(self.port), "--admin-port", "0"],
+                env=kept | given, cwd=ROOT, stderr=log,
+            )  # fmt: skip
+
+    def __enter__(self) -> EdgeProcess:
+        until(lambda: self.process.poll() is not None or self._ready(), "edge ready", within=START_SECONDS)
+        assert self.process.poll() is None, self.log()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        asyncio.run(self._in_database(_drop))
+
+    def stop(self, within: float = 60.0) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(within)
+
+    def raw(self) -> Raw:
+        return Raw(self.port)
+
+    def exchange(self, data: bytes) -> Answer:
+        """Send bytes on a connection of their own and read one answer."""
+        with self.raw() as raw:
+            raw.send(data)
+            return raw.answer()
+
+    # What it says about itself
+    def log(self) -> str:
+        return self._stderr.read_text()
+
+    def complaints(self) -> list[str]:
+        """Log lines at error level or above, and whatever is no log line at all."""
+        lines = [(line, _parsed(line)) for line in self.log().splitlines()]
+        return [line for line, said in lines if said is None or said["level"] in ("error", "critical")]
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's samples whose line begins with `name`; 0 if there is none."""
+        found = ADMIN.search(self.log())
+        assert found, self.log()
+        _, text = _get(int(found[1]), "/metrics")
+        return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+
+    @property
+    def server_pid(self) -> int:
+        """The one server process below the master."""
+        (pid,) = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return int(pid)
+
+    def descriptors(self) -> int:
+        """Open files of the server process."""
+        return len(list(Path(f"/proc/{self.server_pid}/fd").iterdir()))
+
+    def memory(self) -> int:
+        """Bytes of memory that the server process holds."""
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self.server_pid}/status").read_text())
+        assert found
+        return int(found[1]) * 1024
+
+    def _ready(self) -> bool:
+        return ADMIN.search(self.log()) is not None and _get(self.port, "/readyz")[0] == 200
+
+    # Behind its back
+    def jobs(self) -> int:
+        """Jobs stored so far."""
+        return asyncio.run(self._in_database(lambda database: database.jobs.count_documents({})))
+
+    def new_key(self, models: tuple[str, ...] = ()) -> str:
+        """The secret of a new virtual key."""
+        _, secret = asyncio.run(self._in_database(lambda database: KeyStore(database).create("a key", models)))
+        return secret
+
+    def end(self, job_id: str, body: bytes) -> None:
+        """Complete a job with this result, as a worker does."""
+        asyncio.run(self._in_database(lambda database: _end(MongoStore(database, self.settings), UUID(job_id), body)))
+
+    async def _in_database(self, what: Callable[[Database], Awaitable[T]]) -> T:
+        async with connect(self.settings, role="operator", wait=30) as database:
+            return await what(database)
+
+
+async def _end(store: MongoStore, job_id: UUID, body: bytes) -> None:
+    (held,) = await store.claim([job_id], lease=uuid4(), worker="test", suspects=False)
+    finish = Finish(job_id, held.lease, Status.COMPLETED, 200, body, held.result_ttl)
+    assert await store.record([finish]) == [True]
+
+
+async def _drop(database: Database) -> None:
+    await database.client.drop_database(database.raw.name)
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        said: dict[str, Any] = json.loads(line)
+    except ValueError:
+        return None
+    return said
+
+
+def _get(port: int, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except OSError:
+        return 0, ""
+    finally:
+        connection.close()
