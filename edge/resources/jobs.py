@@ -21,6 +21,8 @@ from shared.store import EdgeStore
 
 MAX_WHOLE = 4
 """Large results held whole in memory at a time; streamed ones take a chunk each."""
+PIECE_BYTES = 1024 * 1024
+"""What goes to the connection at a time: it keeps a copy of what a slow reader has not taken."""
 _BUSY = "too many large results are being sent: retry in a moment"
 
 
@@ -106,8 +108,10 @@ class ResultStream:
     async def _pieces(self, head: bytes, ref: PayloadRef, tail: bytes) -> AsyncIterator[bytes]:
         with self._gate:
             async for chunk in self._store.read_payload(ref):
-                yield head + chunk if head else chunk
-                head = b""
+                for start in range(0, len(chunk), PIECE_BYTES):
+                    piece = chunk[start : start + PIECE_BYTES]
+                    yield head + piece if head else piece
+                    head = b""
             yield tail
 
 
