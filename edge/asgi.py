@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -14,12 +15,12 @@ from edge.intake import Intake
 from shared.errors import CoatcheckError
 from shared.kafka.ringer import Ringer
 from shared.mongo.client import connect
+from shared.mongo.reports import ReportVerbs
 from shared.mongo.store import MongoStore
 from shared.providers import configured
+from shared.report import keep_reporting, process_name
 from shared.settings import Settings, load_settings
 
-MONGO_WAIT_SECONDS = 25.0
-"""How long a start waits for a primary; a server process gets 30 seconds in all."""
 _SWITCH_SECONDS = 0.0002
 """How soon the event loop gets the interpreter back from another thread; the default costs it 5 ms."""
 
@@ -62,16 +63,21 @@ class Edge:
 
 @contextlib.asynccontextmanager
 async def _open(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
-    """The application with everything behind it. What was accepted is stored and rung for before it closes."""
+    """The application with everything behind it. What was accepted is stored and rung for before it closes.
+
+    Without a database it opens too: alive and not ready, it answers 503 until there is a primary.
+    """
     providers = configured(settings.providers, environ, settings.local_models)
-    async with connect(settings, role="edge", wait=MONGO_WAIT_SECONDS) as database:
+    async with connect(settings, role="edge", open_without=True) as database:
         store = MongoStore(database, settings)
         ringer = Ringer(settings)
         ringer.start()
         intake = Intake(store, ringer)
         log.info("serving with providers %s", ", ".join(sorted(providers)) or "none")
+        reporting = asyncio.create_task(keep_reporting(ReportVerbs(database), process_name(), "edge"))
         try:
             yield create_app(EdgeServices(settings, store, ringer, providers), intake)
         finally:
+            reporting.cancel()
             await intake.drain()
             await ringer.close()

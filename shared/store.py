@@ -108,8 +108,13 @@ class FleetStore(Protocol):
         """This moment by the database's clock, as last compared."""
         ...
 
-    async def claim(self, ids: Sequence[UUID], *, lease: UUID, worker: str, suspects: bool) -> list[ClaimedJob]:
-        """Take those of `ids` that are due, in one update, and return what is now held."""
+    async def claim(
+        self, ids: Sequence[UUID], *, lease: UUID, worker: str, suspects: bool, source: str = ""
+    ) -> list[ClaimedJob]:
+        """Take those of `ids` that are due, in one update, and return what is now held.
+
+        `source` says how they were found, rung or swept, and stays in the history of the job.
+        """
         ...
 
     async def due(self, modalities: Sequence[str], *, limit: int, takeover_after: float) -> list[DueJob]:

@@ -29,6 +29,7 @@ Document = dict[str, Any]
 MAJORITY = WriteConcern(w="majority", j=True)
 _CLOCK_INTERVAL = 10.0
 _WAIT_LOG_INTERVAL = 5.0
+_RETRY_INTERVAL = 0.1
 _CODEC: CodecOptions[Document] = CodecOptions(
     tz_aware=True, tzinfo=UTC, uuid_representation=UuidRepresentation.STANDARD
 )
@@ -65,6 +66,7 @@ class Database:
         self.keys = self.collection("keys")
         self.pauses = self.collection("pauses")
         self.meta = self.collection("meta")
+        self.reports = self.collection("reports")
         self._offset: timedelta | None = None
 
     def collection(self, name: str) -> AsyncCollection[Document]:
@@ -112,11 +114,20 @@ class Database:
         CLOCK_OFFSET.set(self._offset.total_seconds())
 
     async def watch_clock(self) -> None:
-        """Compare clocks for ever."""
+        """Compare clocks for ever; often, and with a log line, until they could be compared for the first time."""
+        next_line = 0.0
         while True:
-            await asyncio.sleep(_CLOCK_INTERVAL)
-            with contextlib.suppress(StoreUnavailable):
+            known = self._offset is not None
+            await asyncio.sleep(_CLOCK_INTERVAL if known else _RETRY_INTERVAL)
+            try:
                 await self.read_clock()
+            except (StoreUnavailable, SettingsError) as error:
+                if not known and time.monotonic() >= next_line:
+                    log.warning("waiting for MongoDB: %s", error)
+                    next_line = time.monotonic() + _WAIT_LOG_INTERVAL
+            else:
+                if not known:
+                    log.info("MongoDB is there")
 
 
 def _client(settings: Settings, role: Role) -> AsyncMongoClient[Document]:
@@ -141,10 +152,13 @@ def _client(settings: Settings, role: Role) -> AsyncMongoClient[Document]:
 
 
 @contextlib.asynccontextmanager
-async def connect(settings: Settings, *, role: Role, wait: float = 0.0) -> AsyncIterator[Database]:
+async def connect(
+    settings: Settings, *, role: Role, wait: float = 0.0, open_without: bool = False
+) -> AsyncIterator[Database]:
     """Connect in the running loop and keep the clock compared.
 
     Waits up to `wait` seconds for a primary, with a log line that says so. Raises SettingsError for a standalone one.
+    With `open_without` there may be no primary yet: until there is one every call raises StoreUnavailable.
     """
     timeout = (
         settings.mongodb_timeout_seconds
@@ -153,7 +167,12 @@ async def connect(settings: Settings, *, role: Role, wait: float = 0.0) -> Async
     )
     async with _client(settings, role) as client:
         database = Database(client, settings.mongodb_database, timeout)
-        await _first_look(database, wait)
+        try:
+            await _first_look(database, wait)
+        except StoreUnavailable as error:
+            if not open_without:
+                raise
+            log.warning("waiting for MongoDB, not ready meanwhile: %s", error)
         clock = asyncio.create_task(database.watch_clock())
         try:
             yield database
@@ -173,4 +192,4 @@ async def _first_look(database: Database, wait: float) -> None:
             if time.monotonic() >= next_line:
                 log.warning("waiting for MongoDB: no primary yet (%s)", error)
                 next_line = time.monotonic() + _WAIT_LOG_INTERVAL
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(_RETRY_INTERVAL)

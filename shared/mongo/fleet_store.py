@@ -35,9 +35,17 @@ class FleetVerbs:
     def now(self) -> datetime:
         return self._db.now()
 
-    async def claim(self, ids: Sequence[UUID], *, lease: UUID, worker: str, suspects: bool) -> list[ClaimedJob]:
+    async def claim(
+        self, ids: Sequence[UUID], *, lease: UUID, worker: str, suspects: bool, source: str = ""
+    ) -> list[ClaimedJob]:
         move = moves.claim(
-            ids, lease, worker, self._settings.lease_seconds, self._settings.max_crashes, suspects=suspects
+            ids,
+            lease,
+            worker,
+            self._settings.lease_seconds,
+            self._settings.max_crashes,
+            suspects=suspects,
+            source=source,
         )
         try:
             with self._db.bounded("claiming"):

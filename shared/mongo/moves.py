@@ -21,6 +21,7 @@ MAX_NOTES = 20
 
 _DUE = {"$lte": ["$wake_at", "$$NOW"]}
 _IN_TIME = {"$gt": ["$deadline_at", "$$NOW"]}
+_OF_THE_CLAIM = {"due": "$lease.due", "claimed": "$lease.at", "source": "$lease.source", "recorded": "$$NOW"}
 _LEASE_OVER = {"$eq": ["$status", Status.PROCESSING.value]}
 
 Filter = dict[str, Any]
@@ -51,10 +52,15 @@ def _until(seconds: float) -> dict[str, Any]:
     return {"$min": [{"$add": ["$$NOW", _milliseconds(seconds)]}, "$deadline_at"]}
 
 
+def _literals(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: _literal(value) for name, value in fields.items()}
+
+
 def _with_notes(notes: Sequence[AttemptNote]) -> dict[str, Any]:
+    """The history with these calls, and with when the claim under which they were made was due, made and recorded."""
     if not notes:
         return {}
-    added = _literal([asdict(note) for note in notes])
+    added = [{**_literals(asdict(note)), **_OF_THE_CLAIM} for note in notes]
     kept = {"$slice": [{"$concatArrays": [{"$ifNull": ["$attempts", []]}, added]}, -MAX_NOTES]}
     return {"attempts": kept}
 
@@ -82,7 +88,16 @@ def crash_bound(max_crashes: int, *, suspects: bool) -> list[Filter]:
     ]
 
 
-def claim(ids: Sequence[UUID], lease: UUID, worker: str, seconds: float, max_crashes: int, *, suspects: bool) -> Move:
+def claim(
+    ids: Sequence[UUID],
+    lease: UUID,
+    worker: str,
+    seconds: float,
+    max_crashes: int,
+    *,
+    suspects: bool,
+    source: str = "",
+) -> Move:
     """Take due jobs: pending ones, and running ones whose lease is over, which spends a crash."""
     return Move(
         filter={
@@ -104,6 +119,7 @@ def claim(ids: Sequence[UUID], lease: UUID, worker: str, seconds: float, max_cra
                         "due": "$wake_at",
                         "at": "$$NOW",
                         "taken_over": _LEASE_OVER,
+                        **({"source": _literal(source)} if source else {}),
                     },
                     "wake_at": _until(seconds),
                 }

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import pymongo
 
+from shared.catalogue import MODALITIES
 from shared.content import Content
 from shared.errors import CoatcheckError
 from shared.ids import new_job_id
@@ -22,6 +24,7 @@ from shared.redaction import redact
 from shared.store import Accepted
 
 MAX_ERROR_CHARACTERS = 300
+_EPOCH = datetime.fromtimestamp(0, UTC)
 _SCAN_SECONDS = 60.0
 """Failed jobs have no index of their own, so that accepting and finishing jobs pays for none."""
 
@@ -30,6 +33,16 @@ _NO_BODIES = {"request.data": False, "result.data": False, "fingerprint": False,
 _FAILED_FIELDS = dict.fromkeys(
     ["modality", "type", "provider", "model", "status_code", "error", "created_at", "completed_at", "expires_at"], True
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What one worker runs of one modality; `longest` is seconds since the oldest of these claims."""
+
+    worker: str
+    modality: str
+    jobs: int
+    longest: float
 
 
 class NotRequeued(CoatcheckError):
@@ -59,6 +72,43 @@ class OperatorStore:
             cursor = self._db.jobs.find(query, _FAILED_FIELDS).sort("expires_at", -1).limit(limit)
             documents = await cursor.to_list()
         return [_failed(document) for document in documents]
+
+    async def recent_failures(self, seconds: float, limit: int) -> list[dict[str, Any]]:
+        """Jobs that failed in the last `seconds`, newest first. Cheap: an index holds failed jobs alone."""
+        query = {"status": Status.FAILED.value, "completed_at": {"$gt": self._db.now() - timedelta(seconds=seconds)}}
+        with self._db.bounded("reading failures"):
+            cursor = self._db.jobs.find(query, _FAILED_FIELDS).hint("failed").sort("completed_at", -1).limit(limit)
+            documents = await cursor.to_list()
+        return [_failed(document) | {"modality": document["modality"]} for document in documents]
+
+    async def held(self, limit: int) -> list[Holding]:
+        """Who runs how many jobs, looking at no more than `limit` of them."""
+        running = {"modality": {"$in": list(MODALITIES)}, "status": Status.PROCESSING.value, "wake_at": {"$gt": _EPOCH}}
+        pipeline: list[dict[str, Any]] = [
+            {"$match": running},
+            {"$limit": limit},
+            {"$project": {"_id": 0, "modality": 1, "lease": 1}},
+            {
+                "$group": {
+                    "_id": {"worker": "$lease.worker", "modality": "$modality"},
+                    "jobs": {"$sum": 1},
+                    "since": {"$min": "$lease.at"},
+                }
+            },
+        ]
+        now = self._db.now()
+        with self._db.bounded("reading who holds what"):
+            cursor = await self._db.jobs.aggregate(pipeline, hint="due")
+            groups = await cursor.to_list()
+        return [
+            Holding(
+                group["_id"].get("worker", ""),
+                group["_id"]["modality"],
+                group["jobs"],
+                max(0.0, (now - group["since"]).total_seconds()),
+            )
+            for group in groups
+        ]
 
     async def requeue(self, job_id: UUID) -> UUID:
         """Submit a copy of a failed job under a new id, with a new deadline, and return that id.
@@ -139,7 +189,9 @@ def _history(document: Mapping[str, Any]) -> dict[str, Any]:
         "failures": document.get("failures", 0),
         "crashes": document.get("crashes", 0),
         "releases": document.get("releases", 0),
-        "last_claim": {name: lease.get(name) for name in ("worker", "due", "at", "taken_over")} if lease else None,
+        "last_claim": {name: lease.get(name) for name in ("worker", "due", "at", "taken_over", "source")}
+        if lease
+        else None,
         "attempts": document.get("attempts", []),
         "completed_at": document.get("completed_at"),
         "expires_at": document.get("expires_at"),

@@ -36,6 +36,14 @@ INDEXES = (
     _ttl("payloads", "expires_at", "deletes chunks when their time is up"),
     Index("keys", "hash", (("hash", 1),), "finding a virtual key by its secret", (("unique", True),)),
     _ttl("pauses", "until", "forgets pauses that are over"),
+    Index(
+        "jobs",
+        "failed",
+        (("completed_at", 1),),
+        "recent failures; holds failed jobs only",
+        (("partialFilterExpression", {"status": "failed"}),),
+    ),
+    _ttl("reports", "expires_at", "forgets processes that are gone"),
 )
 
 
@@ -72,7 +80,7 @@ def needed_rights(settings: Settings) -> list[str]:
     """The database rights that each component needs, for `coatcheck init --print`."""
     name = settings.mongodb_database
     return [
-        f"edge, worker, keeper: find, insert, update, remove on {name}.jobs, payloads, keys, pauses, meta",
+        f"edge, worker, keeper: find, insert, update, remove on {name}.jobs, payloads, keys, pauses, meta, reports",
         f"init: createIndex, listIndexes, createCollection on {name}",
         "everybody: the hello command (clock and replica set)",
     ]

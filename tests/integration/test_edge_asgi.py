@@ -6,17 +6,18 @@ import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
-from edge import asgi
 from edge.asgi import Edge
 from shared.mongo.client import Database
 from shared.settings import Settings
 from tests.support.jobs import eventually
+from tests.support.mongod import MongodSet
 from tests.support.requests import EMBEDDING, EMBEDDINGS
 
 NO_BROKER = {"kafka_bootstrap_servers": "127.0.0.1:1", "allow_anonymous": True}
@@ -79,21 +80,36 @@ async def test_a_job_accepted_while_its_client_hangs_up_is_stored_before_the_pro
 
 # The driver leaves the socket of a refused connection to the garbage collector, which says so wherever it runs.
 @pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
-async def test_a_start_without_a_database_fails_in_words_that_hold_no_password(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+async def test_an_edge_without_a_database_is_alive_but_not_ready_until_there_is_one(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(asgi, "MONGO_WAIT_SECONDS", 0.0)
-    away = msgspec.structs.replace(
-        settings, mongodb_uri="mongodb://user:secret-word@127.0.0.1:1/?serverSelectionTimeoutMS=100",
-        mongodb_timeout_seconds=0.5, **NO_BROKER,
-    )  # fmt: skip
-    lifespan = Lifespan(Edge(away, {}))
-    answer = await lifespan.order("startup")
-    assert answer["type"] == "lifespan.startup.failed"
-    assert "mongodb_uri" in answer["message"]
-    assert "secret-word" not in answer["message"]
-    await lifespan.end()
-    del lifespan
+    mongod = MongodSet(tmp_path)
+    uri = mongod.uri.replace("mongodb://", "mongodb://user:secret-word@") + "&authMechanism=PLAIN"
+    away = msgspec.structs.replace(settings, mongodb_uri=uri, mongodb_timeout_seconds=0.5)
+    with caplog.at_level("INFO"):
+        async with started(away) as client:
+            assert (await client.get("/livez")).status_code == 200
+            assert (await client.get("/readyz")).status_code == 503
+            assert (await client.post(EMBEDDINGS, json=EMBEDDING)).status_code == 503
+            assert "waiting for MongoDB" in caplog.text
+            assert "check mongodb_uri" in caplog.text
+    assert "secret-word" not in caplog.text
+    caplog.clear()
+    there_later = msgspec.structs.replace(settings, mongodb_uri=mongod.uri, mongodb_timeout_seconds=0.5)
+    with caplog.at_level("INFO"):
+        async with started(there_later) as client:
+            assert (await client.get("/readyz")).status_code == 503
+            try:
+                await asyncio.to_thread(mongod.start)
+
+                async def ready() -> bool:
+                    return (await client.get("/readyz")).status_code == 200
+
+                await eventually(ready, within=30)
+                assert (await client.post(EMBEDDINGS, json=EMBEDDING)).status_code == 202
+                assert "MongoDB is there" in caplog.text
+            finally:
+                await asyncio.to_thread(mongod.stop)
     gc.collect()
 
 

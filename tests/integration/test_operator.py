@@ -124,15 +124,18 @@ async def test_a_history_tells_everything_but_the_bodies(operator: OperatorStore
     assert history["status"] == "completed"
     assert history["targets"] == ["openai/m", "groq/n"]
     assert history["last_claim"]["worker"] == "worker-1"
-    assert history["attempts"] == [
-        {
+    (attempt,) = history["attempts"]
+    assert attempt["due"] <= attempt["claimed"] <= attempt["recorded"] == history["completed_at"]
+    assert (
+        attempt.items()
+        >= {
             "worker": "worker-1",
             "provider": "openai",
             "outcome": "succeeded",
             "milliseconds": 41,
             "upstream_request_id": "req_upstream",
-        }
-    ]
+        }.items()
+    )
     assert history["result_bytes"] == len(b'{"secret answer":1}')
     assert history["created_at"] == job.created_at
     assert history["expires_at"] > history["completed_at"] >= history["created_at"]
@@ -206,7 +209,7 @@ async def test_a_requeued_job_is_a_copy_under_a_new_id_that_a_worker_can_claim(
     assert claimed.content == job.content
     assert claimed.forward == job.forward
     assert (claimed.failures, claimed.crashes, claimed.claims) == (0, 0, 1)
-    assert 70 < claimed.deadline_in <= 77
+    assert 70 < claimed.deadline_in < 78, "the whole deadline again; the two clocks may differ by milliseconds"
     views = await store.collect([job.id, copy_id])
     assert views[job.id].status is Status.FAILED, "the original stays as it ended"
     assert views[copy_id].key_id == "k1"

@@ -152,7 +152,9 @@ class FakeStore:
 
     # The fleet
 
-    async def claim(self, ids: Sequence[UUID], *, lease: UUID, worker: str, suspects: bool) -> list[ClaimedJob]:
+    async def claim(
+        self, ids: Sequence[UUID], *, lease: UUID, worker: str, suspects: bool, source: str = ""
+    ) -> list[ClaimedJob]:
         await self._called("claim")
         now = self.now()
         return [

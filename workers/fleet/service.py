@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 from collections.abc import Iterable, Sequence
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from shared.admin import Health
 from shared.kafka.listener import BellListener
 from shared.metrics import JOB_CRASHES, JOB_FAILURES, JOB_RELEASES, JOBS_FINISHED, PROVIDER_REPEATED
 from shared.mongo.client import connect
+from shared.mongo.reports import ReportVerbs
 from shared.mongo.store import MongoStore
+from shared.report import keep_reporting, process_name
 from shared.settings import Settings
 from workers.fleet.attempt import Attempts, Bounds
 from workers.fleet.fleet import Fleet
@@ -44,7 +44,7 @@ def _show_zeros(modalities: Sequence[str], providers: Iterable[str]) -> None:
 
 async def run_worker(settings: Settings, modalities: Sequence[str], stop: asyncio.Event, health: Health) -> None:
     """Serve `modalities` until `stop` is set; return when everything held is recorded or given back."""
-    worker = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+    worker = process_name()
     async with (
         background(stay_alive(health)),
         connect(settings, role="fleet", wait=_MONGO_WAIT_SECONDS) as database,
@@ -65,8 +65,9 @@ async def run_worker(settings: Settings, modalities: Sequence[str], stop: asynci
         log.info("worker %s serves %s with %d slots", worker, ", ".join(modalities), settings.slots)
         async with background(fleet.held.keep()):
             listener = _listen(settings, modalities, fleet)
+            reporting = keep_reporting(ReportVerbs(database), worker, "worker", modalities)
             loops = [fleet.claim_rung(), fleet.sweep(), pauses.keep_fresh(_PAUSE_REFRESH_SECONDS), beat(health)]
-            await until_stopped(loops, stop)
+            await until_stopped([*loops, reporting], stop)
             await listener.stop()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(settings.drain_seconds + _RECORD_GRACE_SECONDS):

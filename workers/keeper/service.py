@@ -10,7 +10,9 @@ from shared.admin import Health
 from shared.errors import StoreUnavailable
 from shared.metrics import JOBS, JOBS_EXPIRED, KEEPER_RUNS, OLDEST_PENDING_AGE
 from shared.mongo.client import connect
+from shared.mongo.reports import ReportVerbs
 from shared.mongo.store import MongoStore
+from shared.report import keep_reporting, process_name
 from shared.settings import Settings
 from shared.store import KeeperStore
 from workers.keeper.explain import explain
@@ -60,5 +62,6 @@ async def run_keeper(settings: Settings, stop: asyncio.Event, health: Health) ->
     ):
         store = MongoStore(database, settings)
         log.info("keeper runs every %.1f s", settings.keeper_interval_seconds)
-        await until_stopped([keep(store, settings.keeper_interval_seconds), beat(health)], stop)
+        reporting = keep_reporting(ReportVerbs(database), process_name(), "keeper")
+        await until_stopped([keep(store, settings.keeper_interval_seconds), beat(health), reporting], stop)
     log.info("keeper stopped")
