@@ -38,7 +38,7 @@ test: ## All tests on real servers; TEST_KAFKA=apache takes Apache Kafka (Java, 
 	$(BIN)/python -m pytest $(TIERS)
 	cd client && ../$(BIN)/python -m pytest -q
 
-check: ## Format, lint, types, unit tests, contracts on fakes: within a minute
+check: ## Format, lint, types, unit tests with few examples, contracts on fakes: within a minute
 	@$(ENVIRONMENT) test
 	@$(MAKE) --no-print-directory --keep-going -j 2 style unit contract types client-tests
 
@@ -51,10 +51,10 @@ types:
 	cd client && ../$(BIN)/mypy
 
 unit:
-	$(BIN)/python -m pytest -q tests/unit
+	$(BIN)/python -m pytest -q --hypothesis-profile=quick tests/unit
 
 contract:
-	$(BIN)/python -m pytest -q -p tests.support.fakes_only tests/contract
+	$(BIN)/python -m pytest -q --hypothesis-profile=quick -p tests.support.fakes_only tests/contract
 
 client-tests:
 	cd client && ../$(BIN)/python -m pytest -q

@@ -16,6 +16,7 @@ from tests.support.mongod import MongodSet
 
 # A machine that is busy for a moment is no defect; a failing example can be replayed from what is printed.
 hypothesis.settings.register_profile("tests", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("tests"), max_examples=15)
 hypothesis.settings.load_profile("tests")
 
 _numbers = itertools.count()
