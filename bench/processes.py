@@ -12,15 +12,16 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """CPU seconds since the start and resident bytes now, of all processes of one group."""
+    """CPU seconds since the start, resident bytes now of all processes of one group, and of the largest of them."""
 
     cpu: float
     rss: int
+    largest: int
 
 
 def usage(group: int) -> Usage:
     """Sum over the processes whose group id is `group`."""
-    cpu, rss = 0, 0
+    cpu, sizes = 0, [0]
     for entry in Path("/proc").iterdir():
         if not entry.name.isdecimal():
             continue
@@ -31,5 +32,5 @@ def usage(group: int) -> Usage:
             continue
         if int(fields[2]) == group:
             cpu += int(fields[11]) + int(fields[12])
-            rss += int(fields[21]) * _PAGE
-    return Usage(cpu / _TICK, rss)
+            sizes.append(int(fields[21]) * _PAGE)
+    return Usage(cpu / _TICK, sum(sizes), max(sizes))

@@ -35,7 +35,7 @@ tasks.conf.update(
 client = httpx.Client(limits=httpx.Limits(max_connections=1000, max_keepalive_connections=1000), timeout=60)
 
 
-@tasks.task(name="embed")
+@tasks.task(name="embed", autoretry_for=(httpx.HTTPError,), max_retries=3, retry_backoff=1)
 def embed(body: dict[str, Any]) -> dict[str, Any]:
     """Call the upstream as a worker of Coatcheck would."""
     model = body["model"].partition("/")[2]

@@ -1,0 +1,169 @@
+"""What is to be reached, and whether a run reached it: figures against the peers' in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench import scenarios
+
+Row = Mapping[str, Any]
+PRODUCT, BATCHING = "coatcheck", "coatcheck, micro-batches"
+UPSTREAM_MS = 100.0
+MOST_MB_PER_PROCESS = 150
+
+
+class Missing(Exception):
+    """A row or figure that a target needs was not measured."""
+
+
+class Figures:
+    """The rows of one run by stack and scenario."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = {(row["stack"], row["scenario"]): row for row in rows}
+
+    def row(self, stack: str, scenario: str) -> Row:
+        """The last row of a stack in a scenario. Raises Missing."""
+        try:
+            return self._rows[stack, scenario]
+        except KeyError:
+            raise Missing(f"{stack}: {scenario}") from None
+
+    def ratio(self, scenario: str, figure: Callable[[Row], float], other: str, ours: str = PRODUCT) -> float:
+        """Ours over theirs. Raises Missing."""
+        theirs = figure(self.row(other, scenario))
+        if theirs <= 0:
+            raise Missing(f"{other}: {scenario}")
+        return figure(self.row(ours, scenario)) / theirs
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`measure` gives the figure; `bound` is the least of it, or the most if `most`."""
+
+    name: str
+    bound: float
+    measure: Callable[[Figures], float]
+    most: bool = False
+    unit: str = "x"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A target and what came out; `figure` is None where it was not measured."""
+
+    target: Target
+    figure: float | None
+
+    @property
+    def met(self) -> bool:
+        """Whether it was measured and reached."""
+        if self.figure is None:
+            return False
+        return self.figure <= self.target.bound if self.target.most else self.figure >= self.target.bound
+
+
+def accepted(row: Row) -> float:
+    """Accepted jobs per second."""
+    return float(row["accepted_per_s"])
+
+
+def ended(row: Row) -> float:
+    """Collected results per second."""
+    return float(row["jobs_per_s"])
+
+
+def submit_p99(row: Row) -> float:
+    """Milliseconds from sending a request to its 202."""
+    return float(row["accept_ms"]["p99"])
+
+
+def above_upstream(percentile: str) -> Callable[[Row], float]:
+    """Milliseconds of a result's time that are not the upstream's."""
+    return lambda row: float(row["result_ms"][percentile]) - UPSTREAM_MS
+
+
+def stack_cpu(row: Row) -> float:
+    """CPU milliseconds per job, the upstream's left out."""
+    return sum(float(value) for part, value in row["cpu_ms"].items() if part != "upstream")
+
+
+def _ratio(
+    scenario: str, figure: Callable[[Row], float], other: str, ours: str = PRODUCT
+) -> Callable[[Figures], float]:
+    return lambda figures: figures.ratio(scenario, figure, other, ours)
+
+
+def _idle(figures: Figures, part: str = "") -> float:
+    percent = figures.row(PRODUCT, "idle")["cpu_percent"]
+    return float(percent[part] if part else sum(percent.values()))
+
+
+def _polls(figures: Figures) -> float:
+    limit = float(figures.row("constant", scenarios.STORM)["accepted_per_s"])
+    return float(figures.row(PRODUCT, scenarios.STORM)["polls_per_s"]) / limit
+
+
+def _poll_p99(figures: Figures) -> float:
+    return float(figures.row(PRODUCT, scenarios.STORM)["poll_ms_seen"]["p99"])
+
+
+def _largest_python(figures: Figures) -> float:
+    row = figures.row(PRODUCT, scenarios.RESULT_0)
+    return float(max(size for part, size in row["largest_mb"].items() if part not in ("mongod", "broker")))
+
+
+def targets() -> list[Target]:
+    """All that one run can show; growth and drains have runs of their own."""
+    found = [
+        Target("accepted/s at 128 callers, against BullMQ", 1.0, _ratio(scenarios.SUBMIT, accepted, "bullmq")),
+        Target("accepted/s at 128 callers, against Taskiq", 3.0, _ratio(scenarios.SUBMIT, accepted, "taskiq")),
+    ]
+    for latency, scenario in (("0 ms", scenarios.RESULT_0), ("100 ms", scenarios.RESULT_100)):
+        for peer, bound, batched in (("bullmq", 0.9, 1.2), ("taskiq", 1.8, 2.5)):
+            found.append(
+                Target(f"jobs/s to result, upstream {latency}, against {peer}", bound, _ratio(scenario, ended, peer))
+            )
+            name = f"jobs/s with micro-batches, upstream {latency}, against {peer}"
+            found.append(Target(name, batched, _ratio(scenario, ended, peer, BATCHING)))
+    rate = scenarios.RATE_100
+    return [
+        *found,
+        Target(
+            "submit p99 at 128 callers, against BullMQ", 0.5, _ratio(scenarios.SUBMIT, submit_p99, "bullmq"), most=True
+        ),
+        Target(
+            "100/s, time above upstream p50, against BullMQ",
+            1.0,
+            _ratio(rate, above_upstream("p50"), "bullmq"),
+            most=True,
+        ),
+        Target(
+            "100/s, time above upstream p99, against BullMQ",
+            1.5,
+            _ratio(rate, above_upstream("p99"), "bullmq"),
+            most=True,
+        ),
+        Target(
+            "100/s, CPU of the whole stack", 7.0, lambda f: stack_cpu(f.row(PRODUCT, rate)), most=True, unit="ms a job"
+        ),
+        Target("idle stack", 5.0, _idle, most=True, unit="% of a core"),
+        Target("idle worker", 2.0, lambda figures: _idle(figures, "worker"), most=True, unit="% of a core"),
+        Target("polls/s of finished jobs, against the constant answer", 0.5, _polls),
+        Target("p99 of such a poll", 10.0, _poll_p99, most=True, unit="ms"),
+        Target("largest Python process under load", MOST_MB_PER_PROCESS, _largest_python, most=True, unit="MB"),
+    ]
+
+
+def verdicts(rows: Sequence[Row]) -> list[Verdict]:
+    """Every target against a run."""
+    figures = Figures(rows)
+    found = []
+    for target in targets():
+        try:
+            found.append(Verdict(target, target.measure(figures)))
+        except Missing:
+            found.append(Verdict(target, None))
+    return found
