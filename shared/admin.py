@@ -1,4 +1,4 @@
-"""The operators' port: metrics and health over HTTP, on a daemon thread of its own, whatever the event loop does."""
+"""The operators' port: metrics, health and the status page, on daemon threads, whatever the event loop does."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import socketserver
 import threading
 import time
 from collections.abc import Callable
+from email.message import Message
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from shared.errors import SettingsError
 from shared.health import Health
 
-__all__ = ["AdminServer", "Health"]
+__all__ = ["AdminServer", "Answer", "Health"]
 
 MAX_CONNECTIONS = 8
 """More drop the oldest one: a scraper that hangs must not keep the others out."""
@@ -29,8 +30,27 @@ _PATHS = ("/metrics", "/livez", "/readyz")
 
 log = logging.getLogger(__name__)
 
-Answer = tuple[int, str, bytes]
-"""Status, media type, body."""
+
+class Answer(NamedTuple):
+    """What goes back; `headers` beside the type and the length."""
+
+    status: int
+    media_type: str
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Page(Protocol):
+    """More that the port answers."""
+
+    @property
+    def open(self) -> bool:
+        """Whether the index should name it."""
+        ...
+
+    def answer(self, path: str, headers: Message) -> Answer | None:
+        """The answer to a GET, on one of the server's threads; None for a path that is not its own."""
+        ...
 
 
 class AdminServer:
@@ -49,7 +69,9 @@ class AdminServer:
         metrics: Callable[[], tuple[bytes, str]],
         stalled: Callable[[], list[str]],
         problems: Callable[[], list[str]],
+        page: Page | None = None,
     ) -> None:
+        self._page = page
         self._component = component
         self._metrics = metrics
         self._stalled = stalled
@@ -67,17 +89,20 @@ class AdminServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def _answer(self, path: str) -> Answer:
+    def _answer(self, path: str, headers: Message) -> Answer:
         if path == "/metrics":
             body, media_type = self._metrics()
-            return HTTPStatus.OK, media_type, body
+            return Answer(HTTPStatus.OK, media_type, body)
         if path == "/livez":
             return _verdict(self._stalled())
         if path == "/readyz":
             return _verdict(self._problems())
+        if self._page and (answer := self._page.answer(path, headers)):
+            return answer
+        paths = (*_PATHS, "/status") if self._page and self._page.open else _PATHS
         if path == "/":
-            return _text(HTTPStatus.OK, f"coatcheck {self._component}", *_PATHS)
-        return _text(HTTPStatus.NOT_FOUND, "not found: " + " ".join(_PATHS))
+            return _text(HTTPStatus.OK, f"coatcheck {self._component}", *paths)
+        return _text(HTTPStatus.NOT_FOUND, "not found: " + " ".join(paths))
 
 
 def _verdict(complaints: list[str]) -> Answer:
@@ -85,10 +110,10 @@ def _verdict(complaints: list[str]) -> Answer:
 
 
 def _text(status: int, *lines: str) -> Answer:
-    return status, "text/plain; charset=utf-8", "".join(f"{line}\n" for line in lines).encode()
+    return Answer(status, "text/plain; charset=utf-8", "".join(f"{line}\n" for line in lines).encode())
 
 
-def _listen(host: str, port: int, answer: Callable[[str], Answer]) -> _Server:
+def _listen(host: str, port: int, answer: Callable[[str, Message], Answer]) -> _Server:
     try:
         return _Server(host, port, answer)
     except OSError as error:
@@ -105,7 +130,7 @@ class _Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     request_queue_size = 32
 
-    def __init__(self, host: str, port: int, answer: Callable[[str], Answer]) -> None:
+    def __init__(self, host: str, port: int, answer: Callable[[str, Message], Answer]) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.answer = answer
         self._since: dict[socket.socket, float] = {}
@@ -157,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         try:
-            answer = self.server.answer(self.path.partition("?")[0])
+            answer = self.server.answer(self.path.partition("?")[0], self.headers)
         except Exception:
             log.exception("the admin port cannot answer")
             answer = _text(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error, see the log")
@@ -177,11 +202,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Scrapes and probes are no news."""
 
     def _send(self, answer: Answer) -> None:
-        status, media_type, body = answer
+        status, media_type, body, headers = answer
         self.send_response(status)
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             self.send_header("Allow", "GET")
         self.send_header("Content-Type", media_type)
+        for name, value in headers:
+            self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":

@@ -68,15 +68,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=0.01,
             le=5,
-            description="How long a fetch waits at the broker; lower it where a new bell does not end a fetch.",
+            description="How long a fetch waits at the broker.",
         ),
     ] = 0.5
+    kafka_busy_fetch_wait_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=5,
+            description="The same while bells come, for a broker where a new bell does not end a fetch; 0: the same.",
+        ),
+    ] = 0.0
 
     # The edge
     host: Annotated[str, Meta(description="Address the API listens on.")] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port of the API.")] = 8080
     admin_host: Annotated[str, Meta(description="Address of metrics and health for operators.")] = "127.0.0.1"
     admin_port: Annotated[Port, Meta(description="Port of metrics and health for operators; 0 picks one.")] = 9090
+    admin_token: Annotated[
+        str,
+        Meta(
+            description="What the status page asks for; without one it answers on loopback only.",
+            extra={"secret": True},
+        ),
+    ] = ""
     edge_processes: Annotated[
         Positive, Meta(description="Server processes of one edge; more than one pays from 4 cores.")
     ] = 1

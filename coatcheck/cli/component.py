@@ -7,6 +7,7 @@ from functools import partial
 
 from coatcheck import __version__, runtime
 from coatcheck.runtime import Run, Service
+from coatcheck.status.page import StatusPage
 from shared import exporter, health
 from shared.admin import AdminServer
 from shared.health import Health
@@ -26,6 +27,7 @@ def open_admin_port(
         metrics=exporter.render,
         stalled=stalled,
         problems=problems,
+        page=StatusPage(settings),
     )
 
 

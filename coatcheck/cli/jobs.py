@@ -12,6 +12,7 @@ import click
 from coatcheck.cli.database import ask
 from coatcheck.cli.options import as_json, load
 from coatcheck.cli.output import json_line, moment, progress, result, table
+from coatcheck.status.timeline import timeline
 from shared.errors import CoatcheckError
 from shared.ids import parse_job_id
 from shared.mongo.client import Database
@@ -36,7 +37,12 @@ class JobId(click.ParamType[UUID]):
 @as_json
 def job(job_id: UUID, as_json: bool) -> None:
     """Show the whole history of a job from the database: accepted, claimed, attempts, ended. Never its bodies."""
-    history = ask(load(), lambda database: OperatorStore(database).history(job_id))
+
+    async def look(database: Database) -> dict[str, Any] | None:
+        history = await OperatorStore(database).history(job_id)
+        return None if history is None else history | {"now": database.now()}
+
+    history = ask(load(), look)
     if history is None:
         raise CoatcheckError(f"job {job_id} is unknown or expired")
     if as_json:
@@ -104,12 +110,12 @@ def _story(history: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "key", history["key_id"]
     yield "request", f"{history.get('request_id', '')}  {_size(history, 'request_bytes')}"
     yield "accepted", f"{moment(accepted)}  deadline {after('deadline_at')}"
-    if claim := history.get("last_claim"):
-        yield "claimed", f"{after('at', source=claim)}  claim {history['claims']} by {claim['worker']}"
-    for number, attempt in enumerate(history["attempts"], 1):
-        upstream = attempt.get("upstream_request_id") or ""
-        line = f"{attempt['provider']}  {attempt['outcome']}  {attempt['milliseconds']} ms  {upstream}"
-        yield "attempt", f"{number}: {line}  by {attempt['worker']}"
+    told = timeline(history, history["now"])
+    for step in told.steps:
+        if step.kind in ("waited", "claimed", "call", "recorded"):
+            took = f"  {step.seconds * 1000:.0f} ms" if step.kind != "claimed" else ""
+            yield step.kind, f"{step.at:+.3f} s{took}  {step.text}"
+    yield "went to", "  ".join(f"{name} {seconds:.3f} s" for name, seconds in told.spent.items())
     yield "spent", "  ".join(f"{name} {history[name]}" for name in ("failures", "crashes", "releases"))
     if "wake_at" in history:
         yield "next", f"{after('wake_at')}  {'lease ends' if history['status'] == 'processing' else 'due'}"

@@ -1,23 +1,25 @@
-"""`coatcheck top`: what waits and what runs, again and again."""
+"""`coatcheck top`: the facts of the status page in a terminal, again and again."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 import click
-import msgspec
 
 from coatcheck.cli.database import ask
 from coatcheck.cli.options import as_json, load
 from coatcheck.cli.output import json_line, result, table
+from coatcheck.status.causes import Cause
+from coatcheck.status.facts import Facts, Modality, Process, gather
 from shared.mongo.client import Database
-from shared.mongo.store import MongoStore
-from shared.store import Backlog
 
 _CLEAR = "\x1b[H\x1b[2J"
+_BARS = "▁▂▃▄▅▆▇█"
+_RECENT_SLOTS = 6
+_SPARK_SLOTS = 30
 
 
 @click.command()
@@ -25,13 +27,12 @@ _CLEAR = "\x1b[H\x1b[2J"
 @click.option("--once", is_flag=True, help="Look once.  [default: until Ctrl-C]")
 @as_json
 def top(interval: float, once: bool, as_json: bool) -> None:
-    """Watch how many jobs wait and run per modality, and how long the oldest has waited. Read from the database."""
+    """Watch what waits and runs, how fast jobs end, who runs them and why some fail. Read from the database."""
     settings = load()
 
     async def watch(database: Database) -> None:
-        store = MongoStore(database, settings)
         while True:
-            _show(await store.backlog(), as_json)
+            _show(await gather(database, settings), as_json)
             if once:
                 return
             await asyncio.sleep(interval)
@@ -39,18 +40,84 @@ def top(interval: float, once: bool, as_json: bool) -> None:
     ask(settings, watch)
 
 
-def _show(backlog: Sequence[Backlog], as_json: bool) -> None:
+def _show(facts: Facts, as_json: bool) -> None:
     if as_json:
-        json_line({"at": datetime.now(UTC), "backlog": [msgspec.to_builtins(each) for each in backlog]})
+        json_line(facts)
         return
-    found = {(each.modality, each.status): each for each in backlog}
-    rows = []
-    for modality in dict.fromkeys(each.modality for each in backlog):
-        pending, processing = found[modality, "pending"], found[modality, "processing"]
-        rows.append((modality, _count(pending), _count(processing), f"{pending.oldest_age:.1f} s"))
-    text = table(("MODALITY", "PENDING", "PROCESSING", "OLDEST WAITS"), rows)
-    result((_CLEAR if sys.stdout.isatty() else "") + text)
+    result((_CLEAR if sys.stdout.isatty() else "") + "\n".join(lines(facts)))
 
 
-def _count(backlog: Backlog) -> str:
-    return f"{backlog.count}{'+' if backlog.capped else ''}"
+def lines(facts: Facts) -> Iterator[str]:
+    """The facts as text: what is wrong, jobs, processes, failures, pauses."""
+    yield from facts.concerns or ["All is well."]
+    yield ""
+    header = (
+        "MODALITY",
+        "PENDING",
+        "PROCESSING",
+        "OLDEST WAITS",
+        "ENDED/S",
+        "P50",
+        "P95",
+        "FAILED",
+        "ENDED, 5 MINUTES",
+    )
+    yield table(header, [_modality(each) for each in facts.modalities])
+    if facts.processes:
+        yield ""
+        yield table(("PROCESS", "NAME", "VERSION", "HOLDS", "OF", "LONGEST", "SEEN"), map(_process, facts.processes))
+    if facts.causes or facts.causes_problem:
+        yield ""
+        causes = ("FAILED", "PROVIDER", "MODALITY", "STATUS", "LAST", "NEWEST JOB", "CAUSE")
+        yield facts.causes_problem or table(causes, [_cause(each, facts.at) for each in facts.causes])
+    if facts.paused:
+        yield ""
+        yield table(("PAUSED", "SECONDS MORE"), [(each.channel, f"{each.seconds:.0f}") for each in facts.paused])
+
+
+def _modality(each: Modality) -> tuple[object, ...]:
+    series = each.series
+    recent = series.ended_per_second[-_RECENT_SLOTS:]
+    return (
+        each.name,
+        f"{each.pending}{'+' if each.pending_capped else ''}",
+        f"{each.processing}{'+' if each.processing_capped else ''}",
+        f"{each.oldest_seconds:.1f} s",
+        f"{sum(recent) / len(recent):.2f}",
+        _seconds(series.p50),
+        _seconds(series.p95),
+        series.failed,
+        spark(series.ended_per_second[-_SPARK_SLOTS:]),
+    )
+
+
+def _process(each: Process) -> tuple[object, ...]:
+    holds = ", ".join(f"{jobs} {name}" for name, jobs in each.holds.items())
+    return (
+        each.component or "gone",
+        each.name,
+        each.version,
+        holds,
+        each.slots or "",
+        _seconds(each.longest_seconds or None),
+        "silent" if each.seconds_ago is None else f"{each.seconds_ago:.0f} s ago",
+    )
+
+
+def _cause(each: Cause, now: datetime) -> tuple[object, ...]:
+    ago = f"{(now - each.last_at).total_seconds():.0f} s ago"
+    return (each.count, each.provider, each.modality, each.status_code, ago, each.last_job, each.words)
+
+
+def spark(values: Sequence[float]) -> str:
+    """One character for each value, as high as its share of the greatest; empty when nothing happened."""
+    most = max(values, default=0.0)
+    if not most:
+        return ""
+    return "".join(_BARS[min(len(_BARS) - 1, int(value / most * len(_BARS)))] for value in values)
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"

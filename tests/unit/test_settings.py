@@ -21,6 +21,7 @@ from tests.unit.cli.records import record_with
 SECRET_PLACES: dict[str, Callable[[str], Any]] = {
     "mongodb_uri": lambda secret: "mongodb://user:" + secret + "@db.example/?replicaSet=rs0",
     "kafka_sasl_password": lambda secret: secret,
+    "admin_token": lambda secret: secret,
     "providers": lambda secret: {"vllm": {"base_url": "http://gpu/v1", "api_key": secret, "headers": {"x-a": secret}}},
 }
 

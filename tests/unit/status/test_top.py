@@ -1,0 +1,51 @@
+"""The facts as text."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from coatcheck.cli.top import lines, spark
+from coatcheck.status.causes import Cause
+from coatcheck.status.facts import Facts, Modality, Paused, Process
+from coatcheck.status.series import Series
+
+NOW = datetime(2026, 7, 25, tzinfo=UTC)
+
+
+def test_top_says_what_the_page_says() -> None:
+    series = Series(
+        accepted=9, completed=7, failed=2, accepted_per_second=[0.0, 0.9], ended_per_second=[0.0, 0.9], p50=0.25,
+        p95=4.0, p50s=[None, 0.25], p95s=[None, 4.0],
+    )  # fmt: skip
+    facts = Facts(
+        at=NOW, concerns=["A job of text has waited for 99 s."], window_seconds=570, slot_seconds=10,
+        modalities=[
+            Modality(
+                name="text", pending=100_000, pending_capped=True, processing=3, processing_capped=False,
+                oldest_seconds=99.0, series=series,
+            )
+        ],
+        processes=[
+            Process(name="w-1", component="worker", version="1", seconds_ago=2.2, slots=10, holds={"text": 3}),
+            Process(name="w-9", component="", holds={"text": 1}, longest_seconds=80.0),
+        ],
+        held_partial=False,
+        causes=[
+            Cause(
+                modality="text", provider="openai", status_code=400, words="no such model", count=2, last_at=NOW,
+                last_job="019",
+            )
+        ],
+        causes_problem="", failures=2, failure_seconds=3600, paused=[Paused("groq", 12.0)], database_milliseconds=3.0,
+    )  # fmt: skip
+    text = "\n".join(lines(facts))
+    assert text.startswith("A job of text has waited for 99 s.\n")
+    for expected in ("100000+", "99.0 s", "250 ms", "4.0 s", "▁█", "3 text", "2 s ago", "silent", "80.0 s",
+                     "no such model", "019", "groq"):  # fmt: skip
+        assert expected in text
+
+
+def test_a_spark_is_as_high_as_its_share() -> None:
+    assert spark([0, 1, 2]) == "▁▅█"
+    assert spark([0, 0]) == ""
+    assert spark([]) == ""
