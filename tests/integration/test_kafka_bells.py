@@ -135,7 +135,7 @@ async def test_a_lonely_bell_is_heard_quickly_and_waiting_for_it_costs_little(
     took.sort()
     print(f"idle {idle:.2%} of a core; a lonely bell: median {took[15] * 1e3:.1f} ms, longest {took[-1] * 1e3:.1f} ms")
     assert idle < (0.02 if isinstance(broker, ApacheKafka) else 0.04)
-    assert took[15] < (0.02 if isinstance(broker, ApacheKafka) else 0.1)
+    assert took[15] < (0.05 if isinstance(broker, ApacheKafka) else 0.1)
 
 
 async def test_what_rings_for_a_member_killed_with_9_is_heard_by_another(settings: Settings) -> None:
