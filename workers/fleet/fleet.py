@@ -144,9 +144,7 @@ class Fleet:
     async def _claim_fresh(self, fresh: Sequence[UUID], source: str, *, suspects: bool) -> int:
         self._reserved += len(fresh)
         try:
-            jobs = await self._store.claim(
-                fresh, lease=uuid4(), worker=self._worker, suspects=suspects, source=source
-            )
+            jobs = await self._store.claim(fresh, lease=uuid4(), worker=self._worker, suspects=suspects, source=source)
         except StoreUnavailable as error:
             self._fall_quiet("claim", error)
             return 0
