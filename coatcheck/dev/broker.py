@@ -26,17 +26,30 @@ def find_broker() -> Path:
 
 
 class Broker:
-    """A broker that forgets everything when it stops. `bootstrap` is its host:port."""
+    """A broker that forgets everything when it stops. `bootstrap` is its host:port.
+
+    `advertised` is the port that clients are told to use, if something stands in between.
+    """
 
     name = "broker"
     stop_seconds = 5.0
-    settings = MappingProxyType({"COATCHECK_KAFKA_FETCH_WAIT_SECONDS": "0.1", "COATCHECK_KAFKA_PARTITIONS": "2"})
-    """What suits it: a fetch does not wake when a record comes, so it must be short, and each partition costs CPU."""
+    settings = MappingProxyType(
+        {
+            "COATCHECK_KAFKA_FETCH_WAIT_SECONDS": "0.2",
+            "COATCHECK_KAFKA_BUSY_FETCH_WAIT_SECONDS": "0.02",
+            "COATCHECK_KAFKA_PARTITIONS": "2",
+        }
+    )
+    """What suits it: a fetch does not wake when a record comes, so it must be short, shorter still while bells come;
+    and each partition costs CPU."""
 
-    def __init__(self, log: Path, *, port: int | None = None, held: Sequence[int] = ()) -> None:
-        self.bootstrap = f"{LOOPBACK}:{port or free_ports(1)[0]}"
-        url = f"tcp://{self.bootstrap}"
-        self._command = [str(find_broker()), "broker", "--listener-url", url, "--advertised-listener-url", url]
+    def __init__(
+        self, log: Path, *, port: int | None = None, advertised: int | None = None, held: Sequence[int] = ()
+    ) -> None:
+        port = port or free_ports(1)[0]
+        self.bootstrap = f"{LOOPBACK}:{advertised or port}"
+        listens, found = f"tcp://{LOOPBACK}:{port}", f"tcp://{self.bootstrap}"
+        self._command = [str(find_broker()), "broker", "--listener-url", listens, "--advertised-listener-url", found]
         self._command += ["--storage-engine", "memory://tansu/"]
         self._log = log
         self._held = held

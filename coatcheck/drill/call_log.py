@@ -34,6 +34,7 @@ class CallLog:
         self._answered: set[str] = set()
         self._outcomes: Counter[str] = Counter()
         self._by_marker: Counter[str] = Counter()
+        self._first: dict[str, float] = {}
         self.calls = 0
         self.repeated = 0
         self.peak = 0
@@ -52,6 +53,7 @@ class CallLog:
             self._running[marker] += 1
             if marker in self._by_marker or len(self._by_marker) < _MAX_MARKERS:
                 self._by_marker[marker] += 1
+                self._first.setdefault(marker, call.started)
         return call
 
     def end(self, call: UpstreamCall, outcome: str) -> None:
@@ -83,6 +85,10 @@ class CallLog:
     def by_marker(self) -> dict[str, int]:
         """How many calls each marker made."""
         return dict(self._by_marker)
+
+    def first_calls(self) -> dict[str, float]:
+        """Unix time of the first call that each marker made."""
+        return dict(self._first)
 
     def close(self) -> None:
         """Writes what is still open and closes the file."""

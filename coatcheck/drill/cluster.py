@@ -1,28 +1,28 @@
-"""The parts of a drill: real processes on loopback, each of which can be killed, frozen and started again."""
+"""The parts of a drill: real processes on loopback with doors in between, each of which can be broken."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
-from coatcheck.dev.broker import Broker
-from coatcheck.dev.child import Child, ChildFailed
-from coatcheck.dev.component import INIT_SECONDS, Component, run_to_the_end
-from coatcheck.dev.mongod import Mongod
+from coatcheck.dev.component import COMMAND, INIT_SECONDS, Component, run_to_the_end
 from coatcheck.dev.ports import LOOPBACK, free_ports
-from coatcheck.dev.supervisor import Part
+from coatcheck.drill.brokers import Brokers, open_brokers
+from coatcheck.drill.clock import Clocks
+from coatcheck.drill.databases import Databases, Mongod
+from coatcheck.drill.member import Member
+from coatcheck.drill.network import CLIENTS, Network
+from coatcheck.drill.owners import Owners
 from coatcheck.drill.plan import Fault
 
 LEASE_SECONDS = 3
 """Short leases, so that what a killed worker held is taken over within the minute that a drill lasts."""
 
-_RESTARTS = 5
-
+PRODUCT = ("edge", "worker", "keeper")
 PROVIDER = "upstream"
 _SETTINGS = """\
 [providers.{provider}]
@@ -34,110 +34,85 @@ trace_calls = true
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many processes of each kind."""
+    """How many processes of each kind. More than one broker are Apache Kafka."""
 
     edges: int = 1
     workers: int = 2
     keepers: int = 1
+    databases: int = 1
+    brokers: int = 1
 
 
-class BrokerPart(Part, Protocol):
-    """A broker that can be started; `bootstrap` is its host:port, the same over restarts.
+CLUSTER = Size(edges=2, workers=3, keepers=2, databases=3, brokers=3)
 
-    `settings` are variables that suit it.
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the parts are started with. `commands` and `environ` override those of a component, by its name.
+
+    `settings` is appended to the settings file.
     """
 
-    @property
-    def bootstrap(self) -> str: ...
-
-    @property
-    def settings(self) -> Mapping[str, str]: ...
-
-
-class Member:
-    """One process with a place in the cluster; it may be dead for a while."""
-
-    def __init__(self, part: Part) -> None:
-        self._part = part
-        self._child: Child | None = None
-
-    @property
-    def runs(self) -> bool:
-        """Whether its process is there."""
-        return self._child is not None and self._child.exit_code is None
-
-    async def start(self) -> None:
-        """Start it and wait until it answers."""
-        child = self._part.start()  # not in a thread: the kernel ties a child to the thread that forked it
-        self._child = child
-        await asyncio.to_thread(self._part.wait_ready, child)
-
-    async def stop(self) -> None:
-        """Ask it to stop and wait."""
-        if self._child is not None:
-            self._child.signal(signal.SIGCONT)
-            await asyncio.to_thread(self._child.stop, self._part.stop_seconds)
-
-    def kill(self) -> None:
-        """kill -9 the process and what it started."""
-        if self._child is not None:
-            self._child.kill()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process and what it started."""
-        if self._child is not None and self.runs:
-            os.killpg(self._child.pid, number)
+    size: Size = field(default_factory=Size)
+    apache: bool = False
+    wrong_clocks: bool = False
+    commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    environ: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    settings: str = ""
 
 
 class Cluster:
-    """Everything below `directory`. Start, break by `apply`, stop. `more_settings` is appended to the settings file."""
+    """Everything below `directory`. `open`, `start`, break it through its members and network, `stop`."""
 
-    def __init__(
-        self,
-        directory: Path,
-        size: Size,
-        upstream_port: int,
-        broker: BrokerPart | None = None,
-        more_settings: str = "",
-    ) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, setup: Setup, upstream_port: int) -> None:
+        self.directory = directory
+        self.setup = setup
+        self.clocks = Clocks(directory / "clocks")
+        self.network = Network(Owners(self._groups).of)
+        self.members: dict[str, list[Member]] = {}
+        self.databases: Databases
+        self.brokers: Brokers
+        self.urls: list[str] = []
         self._config = directory / "coatcheck.toml"
-        self._config.write_text(_SETTINGS.format(provider=PROVIDER, port=upstream_port) + more_settings)
-        self._mongod = Mongod(directory, directory / "mongod.log")
-        self._broker = broker or Broker(directory / "broker.log")
-        self.edge_ports = free_ports(size.edges)
-        self._members: dict[str, list[Member]] = {
-            "mongod": [Member(self._mongod)],
-            "broker": [Member(self._broker)],
-            "edge": [
-                Member(self._component(["edge", "--port", str(port)], number, port))
-                for number, port in enumerate(self.edge_ports)
-            ],
-            "worker": [self._with_admin("worker", number) for number in range(size.workers)],
-            "keeper": [self._with_admin("keeper", number) for number in range(size.keepers)],
-        }
+        self._config.write_text(_SETTINGS.format(provider=PROVIDER, port=upstream_port) + setup.settings)
 
-    @property
-    def urls(self) -> list[str]:
-        """Where the edges answer."""
-        return [f"http://{LOOPBACK}:{port}" for port in self.edge_ports]
+    async def open(self) -> None:
+        """Open the doors and say who stands behind them; nothing runs yet."""
+        size = self.setup.size
+        if self.setup.wrong_clocks:
+            await asyncio.to_thread(self.clocks.build)
+        mongods = [await self._mongod(number) for number in range(size.databases)]
+        self.databases = Databases(mongods)
+        apache = self.setup.apache or size.brokers > 1
+        self.brokers = await open_brokers(self.directory, self.network, size.brokers, apache=apache)
+        self.members["mongod"] = [Member("mongod", i, part, wipe=part.wipe) for i, part in enumerate(mongods)]
+        self.members["broker"] = self.brokers.members
+        self.members["edge"] = [await self._edge(number) for number in range(size.edges)]
+        self.members["worker"] = [self._with_admin("worker", number) for number in range(size.workers)]
+        self.members["keeper"] = [self._with_admin("keeper", number) for number in range(size.keepers)]
 
     @property
     def counts(self) -> dict[str, int]:
         """How many members each component has."""
-        return {name: len(members) for name, members in self._members.items()}
+        return {name: len(members) for name, members in self.members.items()}
+
+    @property
+    def everybody(self) -> list[Member]:
+        """All members, in the order in which they are started."""
+        return list(chain.from_iterable(self.members.values()))
 
     @property
     def environ(self) -> Mapping[str, str]:
-        """What every component gets."""
+        """What every component of the product gets."""
         return {
-            **self._broker.settings,
+            **self.brokers.settings,
             "PATH": os.environ.get("PATH", os.defpath),
             "COATCHECK_CONFIG": str(self._config),
-            "COATCHECK_MONGODB_URI": self._mongod.uri,
-            "COATCHECK_KAFKA_BOOTSTRAP_SERVERS": self._broker.bootstrap,
+            "COATCHECK_MONGODB_URI": self.databases.uri,
+            "COATCHECK_KAFKA_BOOTSTRAP_SERVERS": self.brokers.bootstrap,
             "COATCHECK_ALLOW_ANONYMOUS": "true",
             "COATCHECK_LEASE_SECONDS": str(LEASE_SECONDS),
+            "COATCHECK_RESULT_TTL_SECONDS": "7200",  # nothing may expire while a clock is wrong
             "COATCHECK_DRAIN_SECONDS": "2",
             "COATCHECK_LOG_LEVEL": "warning",
         }
@@ -145,71 +120,76 @@ class Cluster:
     async def start(self, say: Callable[[str], None]) -> None:
         """Bring everything up in order."""
         for name in ("mongod", "broker"):
-            await self._members[name][0].start()
-            say(f"{name} ready")
-        await self._init()
+            await asyncio.gather(*(member.start() for member in self.members[name]))
+            say(f"{len(self.members[name])} x {name} ready")
+        await self.databases.initiate()
+        await self.init()
         say("indexes and topics made")
-        for name in ("edge", "worker", "keeper"):
-            await asyncio.gather(*(member.start() for member in self._members[name]))
-            say(f"{len(self._members[name])} x {name} ready")
+        for name in PRODUCT:
+            await asyncio.gather(*(member.start() for member in self.members[name]))
+            say(f"{len(self.members[name])} x {name} ready")
 
     async def stop(self) -> None:
         """Stop everything in order."""
-        for name in ("edge", "worker", "keeper", "broker", "mongod"):
-            await asyncio.gather(*(member.stop() for member in self._members[name]))
+        for name in (*PRODUCT, "broker", "mongod"):
+            await asyncio.gather(*(member.stop() for member in self.members.get(name, [])))
+        self.network.close()
 
     def kill_all(self) -> None:
         """kill -9 whatever is left."""
-        for members in self._members.values():
-            for member in members:
-                member.kill()
-
-    async def apply(self, fault: Fault) -> None:
-        """Do it, wait as long as it lasts, and undo it; returns when the member answers again."""
-        member = self._members[fault.component][fault.member]
-        if fault.kind == "freeze":
-            member.signal(signal.SIGSTOP)
-            await asyncio.sleep(fault.lasts)
-            member.signal(signal.SIGCONT)
-            return
-        if fault.kind == "term":
-            await member.stop()
-        else:
+        for member in self.everybody:
             member.kill()
-        await asyncio.sleep(fault.lasts)
-        await _start_again(member)
-        if fault.component == "broker":
-            await self._init()  # a broker in memory has forgotten its topics
 
-    async def _init(self) -> None:
+    async def victims(self, fault: Fault) -> list[Member]:
+        """The members that a fault means at this moment."""
+        if fault.component == "everything":
+            return self.everybody
+        members = self.members[fault.component]
+        if isinstance(fault.member, int):
+            return [members[fault.member]]
+        if fault.member == "all":
+            return list(members)
+        primary = await self.databases.primary()
+        chosen = [primary] if fault.member == "primary" else [i for i in range(len(members)) if i != primary]
+        return [members[number] for number in chosen]
+
+    async def init(self) -> None:
+        """Make indexes and topics, as `coatcheck init` does."""
         child = self._component(["init", "--wait", str(INIT_SECONDS)], 0, 0).start()
         await asyncio.to_thread(run_to_the_end, child, 2 * INIT_SECONDS)
 
-    def _with_admin(self, name: str, number: int) -> Member:
-        (port,) = free_ports(1)
-        return Member(self._component([name, "--admin-port", str(port)], number, port))
-
-    def _component(self, arguments: Sequence[str], number: int, ready_port: int) -> Component:
-        with_admin = [*arguments, "--admin-port", "0"] if arguments[0] == "edge" else list(arguments)
-        return Component(
-            with_admin,
-            ready_port=ready_port,
-            stop_seconds=30.0,
-            logs=self._directory / f"{arguments[0]}{number}",
-            environ=self.environ,
-        )
-
     def logs(self) -> Iterator[Path]:
         """Every log file, for a report of what went wrong."""
-        return self._directory.rglob("*.log")
+        return self.directory.rglob("*.log")
 
+    def _groups(self) -> dict[int, str]:
+        groups = {member.pid: member.name for member in self.everybody if member.pid}
+        return {os.getpgid(0): CLIENTS, **groups}
 
-async def _start_again(member: Member) -> None:
-    """As a supervisor would: a component that gives up because what it needs is down too is started once more."""
-    for tries_left in reversed(range(_RESTARTS)):
-        try:
-            await member.start()
-            break
-        except ChildFailed:
-            if not tries_left:
-                raise
+    async def _mongod(self, number: int) -> Mongod:
+        (port,) = free_ports(1)
+        door = await self.network.open_door(f"mongod{number}", port)
+        return Mongod(self.directory / f"mongod{number}", port, door, self._own_environ("mongod", number))
+
+    async def _edge(self, number: int) -> Member:
+        (port,) = free_ports(1)
+        self.urls.append(f"http://{LOOPBACK}:{await self.network.open_door(f'edge{number}', port)}")
+        return Member("edge", number, self._component(["edge", "--port", str(port)], number, port))
+
+    def _with_admin(self, name: str, number: int) -> Member:
+        (port,) = free_ports(1)
+        return Member(name, number, self._component([name, "--admin-port", str(port)], number, port))
+
+    def _component(self, arguments: Sequence[str], number: int, ready_port: int) -> Component:
+        name = arguments[0]
+        return Component(
+            [*arguments, "--admin-port", "0"] if name == "edge" else list(arguments),
+            ready_port=ready_port,
+            stop_seconds=30.0,
+            logs=self.directory / f"{name}{number}",
+            environ={**self.environ, **self._own_environ(name, number)},
+            command=self.setup.commands.get(name, COMMAND),
+        )
+
+    def _own_environ(self, name: str, number: int) -> Mapping[str, str]:
+        return {**self.clocks.environ(f"{name}{number}"), **self.setup.environ.get(name, {})}

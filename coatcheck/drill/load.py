@@ -7,133 +7,199 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from coatcheck_client import AsyncCoatcheck, Job
-from coatcheck_client.errors import ApiError, CoatcheckError
+import msgspec
 
-from coatcheck.drill.cluster import PROVIDER
-from coatcheck.drill.verdict import Ticket
+from coatcheck.drill.http import Answer, HttpClient
+from coatcheck.drill.sightings import NO_ANSWER, Sightings
+from coatcheck.drill.verdict import TERMINAL, Ticket
 
-_POLL_SECONDS = 0.25
-_RETRY_SECONDS = 0.2
-_LATENCIES_MS = (5, 50, 100, 300, 1000)
+_PATH = "/v1/async/embeddings"
+_FIRST_POLL_SECONDS = 0.25
+_LONGEST_POLL_SECONDS = 2.0
+_MOST_AT_ONCE = 128
+"""Requests under way: a crowd that waits through an outage shall not eat the cores that must mend it."""
+_LOOK_AGAIN = (0.5, 4.0)
+"""Every fourth client looks again so long after the end, for answers that flap."""
+_LOOK_AGAIN_SHARE = 4
+_FINAL_TRIES = 10
+
+
+class _Envelope(msgspec.Struct):
+    id: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """`count` clients share `jobs` requests, spread over `seconds`.
+
+    `model` is a template in which `{latency}` is replaced, in milliseconds; `storm` seconds of 429s come first.
+    """
+
+    jobs: int
+    seconds: float
+    seed: int
+    count: int = 32
+    model: str = "upstream/latency={latency}"
+    latencies: Sequence[int] = (5, 50, 100, 300, 1000)
+    storm: float = 0.0
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class Clients:
-    """`count` clients that share `jobs` requests, spread over `seconds`; the provider storms for `storm` seconds.
+    """Everybody who uses the API at `urls`. Each client writes an append-only log of JSON lines below `directory`."""
 
-    Every client writes its own append-only log below `directory`, one JSON line for each thing it was told.
-    """
-
-    def __init__(
-        self, urls: Sequence[str], directory: Path, *, jobs: int, seconds: float, count: int, seed: int, storm: float
-    ) -> None:
-        self._apis = [AsyncCoatcheck(url, retries=0, timeout=10.0, trust_env=False) for url in urls]
+    def __init__(self, urls: Sequence[str], directory: Path, options: LoadOptions) -> None:
+        self._apis = [HttpClient(url) for url in urls]
         self._directory = directory
-        self._jobs = jobs
-        self._seconds = seconds
-        self._count = min(count, jobs)
-        self._rng = random.Random(seed)
-        self._script = f",until={time.time() + storm}" if storm else ""
-        self.run_id = f"{seed}-{time.time_ns()}"
+        self._how = options
+        self._rng = random.Random(options.seed)
+        self._model = options.model + (f",until={time.time() + options.storm}" if options.storm else "")
+        self._turns = asyncio.Semaphore(_MOST_AT_ONCE)
+        self.run_id = f"{options.seed}-{time.time_ns()}"
         self.tickets: list[Ticket] = []
-
-    @property
-    def accepted(self) -> int:
-        """Jobs that were answered with 202 so far."""
-        return sum(bool(ticket.ids) for ticket in self.tickets)
-
-    @property
-    def ended(self) -> int:
-        """Jobs that a client has seen ended so far."""
-        return sum(ticket.ended_at > 0 for ticket in self.tickets)
+        self.sightings = Sightings()
+        self.accepted = 0
+        self.ended = 0
 
     async def run(self, give_up: float) -> None:
         """Submit everything and poll until all ended or `give_up` seconds have passed."""
         started = time.monotonic()
+        count = min(self._how.count, self._how.jobs)
         async with asyncio.TaskGroup() as group:
-            for number in range(self._count):
+            for number in range(count):
                 log = (self._directory / f"client{number}.jsonl").open("a", buffering=1)
-                group.create_task(self._client(number, started, started + give_up, log))
+                group.create_task(self._client(number, count, started, started + give_up, log))
 
-    async def _client(self, number: int, started: float, give_up: float, log: TextIO) -> None:
+    async def _client(self, number: int, count: int, started: float, give_up: float, log: TextIO) -> None:
+        how = self._how
         with log:
             async with asyncio.TaskGroup() as group:
-                for position in range(number, self._jobs, self._count):
-                    await asyncio.sleep(started + self._seconds * position / self._jobs - time.monotonic())
+                for position in range(number, how.jobs, count):
+                    await asyncio.sleep(started + how.seconds * position / how.jobs - time.monotonic())
                     group.create_task(self._one(position, give_up, log))
 
     async def _one(self, position: int, give_up: float, log: TextIO) -> None:
         ticket = Ticket(key=f"drill-{self.run_id}-{position}")
         self.tickets.append(ticket)
-        model = f"{PROVIDER}/latency={self._rng.choice(_LATENCIES_MS)}{self._script}"
-        body = {"model": model, "input": f"request {position}"}
-        job: Job | None = None
-        while job is None and time.monotonic() < give_up:
+        model = self._model.format(latency=self._rng.choice(self._how.latencies))
+        body = json.dumps({"model": model, "input": f"request {position}"}).encode()
+        job = ""
+        while not job and time.monotonic() < give_up:
             job = await self._submit(ticket, body, log)
-        while job is not None and not job.ended and time.monotonic() < give_up:
-            await asyncio.sleep(_POLL_SECONDS)
-            job = await self._poll(ticket, job, log)
+        if job:
+            await self._poll_to_the_end(ticket, job, give_up, log)
 
-    async def _submit(self, ticket: Ticket, body: dict[str, Any], log: TextIO) -> Job | None:
-        """One try. Tries of one request carry the same key, so that an answer lost on the way makes no second job."""
-        try:
-            job = await self._api().submit("embeddings", body, idempotency_key=ticket.key)
-        except CoatcheckError as error:
-            _write(log, "submit failed", ticket, error=str(error))
-            await asyncio.sleep(_RETRY_SECONDS)
-            return None
-        ticket.ids.append(job.id)
-        ticket.accepted_at = time.monotonic()
-        _write(log, "accepted", ticket, id=job.id)
-        return job
+    async def _submit(self, ticket: Ticket, body: bytes, log: TextIO) -> str:
+        """One try; the id, or empty. Tries of one request carry the same key, so that a lost answer makes no second."""
+        began = time.monotonic()
+        headers = {"idempotency-key": ticket.key, **dict(self._how.headers)}
+        async with self._request("POST", _PATH, body, headers) as answer:
+            took = time.monotonic() - began
+        self.sightings.submitted(began, answer.status, took)
+        if answer.status not in (200, 202):
+            _write(log, "submit failed", ticket, status=str(answer.status), took=f"{took:.3f}")
+            await self._wait_as_told(answer, 1.0)
+            return ""
+        job_id = msgspec.json.decode(answer.body, type=_Envelope).id
+        self.accepted += not ticket.ids
+        ticket.ids.append(job_id)
+        ticket.accepted_at, ticket.accepted_unix = time.monotonic(), time.time()
+        _write(log, "accepted", ticket, id=job_id)
+        return job_id
 
-    async def _poll(self, ticket: Ticket, job: Job, log: TextIO) -> Job:
-        try:
-            now = await self._api().get(job)
-        except ApiError as error:
-            if error.status == 404:  # an accepted job that is gone: exactly what must never be seen
-                ticket.seen.append(("missing", ""))
-            _write(log, "poll failed", ticket, error=str(error))
-            return job
-        except CoatcheckError as error:
-            _write(log, "poll failed", ticket, error=str(error))
-            return job
-        ticket.seen.append((now.status, digest(now) if now.ended else ""))
-        if now.ended:
+    async def _poll_to_the_end(self, ticket: Ticket, job: str, give_up: float, log: TextIO) -> None:
+        pause = _FIRST_POLL_SECONDS
+        while not ticket.ended_at and time.monotonic() < give_up:
+            await asyncio.sleep(pause * self._rng.uniform(0.9, 1.1))
+            pause = min(_LONGEST_POLL_SECONDS, pause * 1.5)
+            await self._poll(ticket, job, log)
+        if self._rng.randrange(_LOOK_AGAIN_SHARE) == 0:
+            for seconds in _LOOK_AGAIN:
+                await asyncio.sleep(seconds)
+                await self._poll(ticket, job, log)
+
+    async def _poll(self, ticket: Ticket, job: str, log: TextIO) -> None:
+        async with self._request("GET", f"{_PATH}/{job}") as answer:
+            pass
+        self.sightings.polls[answer.status] += 1
+        if answer.status == 404:  # an accepted job that is gone: exactly what must never be seen
+            ticket.saw("missing", "")
+        if answer.status != 200:
+            _write(log, "poll failed", ticket, status=str(answer.status))
+            await self._wait_as_told(answer, 0.5)
+            return
+        status, digest = seen(answer)
+        ticket.saw(status, digest)
+        if status in TERMINAL and not ticket.ended_at:
             ticket.ended_at = time.monotonic()
-            _write(log, "ended", ticket, id=now.id, status=now.status, digest=digest(now))
-        return now
+            self.ended += 1
+            _write(log, "ended", ticket, id=job, status=status, digest=digest)
 
     async def collect_again(self) -> dict[str, tuple[str, str]]:
         """Ask once more for every accepted job: (status, digest) by id; what is not there is "missing"."""
         ids = [job_id for ticket in self.tickets for job_id in set(ticket.ids)]
-        turn = asyncio.Semaphore(64)
+        found: dict[str, tuple[str, str]] = {}
+        waiting = iter(ids)
 
-        async def one(job_id: str) -> tuple[str, str]:
-            async with turn:
-                try:
-                    job = await self._api().get(f"embeddings/{job_id}")
-                except ApiError:
+        async def ask() -> None:
+            for job_id in waiting:
+                found[job_id] = await self._final(job_id)
+
+        await asyncio.gather(*(ask() for _ in range(64)))
+        return found
+
+    async def _final(self, job_id: str) -> tuple[str, str]:
+        for _ in range(_FINAL_TRIES):
+            async with self._request("GET", f"{_PATH}/{job_id}") as answer:
+                if answer.status == 200:
+                    return seen(answer)
+                if answer.status == 404:
                     return "missing", ""
-                return job.status, digest(job) if job.ended else ""
+            await self._wait_as_told(answer, 1.0)
+        return "unreadable", ""
 
-        return dict(zip(ids, await asyncio.gather(*map(one, ids)), strict=True))
+    @asynccontextmanager
+    async def _request(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> AsyncIterator[Answer]:
+        """Ask a random edge. No answer comes out as one with the status NO_ANSWER."""
+        async with self._turns:
+            api = self._rng.choice(self._apis)
+            try:
+                answer = await api.request(method, path, body, headers)
+            except OSError as error:
+                answer = Answer(NO_ANSWER, {}, type(error).__name__.encode())
+        self._look_at(method, answer)
+        yield answer
 
-    def _api(self) -> AsyncCoatcheck:
-        return self._rng.choice(self._apis)
+    def _look_at(self, method: str, answer: Answer) -> None:
+        """Refusals are 429 and 503 with Retry-After; all other failures are nobody's business but a violation."""
+        if answer.status in (NO_ANSWER, 200, 202) or (answer.status == 404 and method == "GET"):
+            return
+        if answer.status not in (429, 503) or "retry-after" not in answer.headers:
+            self.sightings.note_odd(f"{method} answered {answer.status}: {answer.body[:120].decode(errors='replace')}")
 
-    async def close(self) -> None:
+    async def _wait_as_told(self, answer: Answer, otherwise: float) -> None:
+        told = answer.headers.get("retry-after", "")
+        await asyncio.sleep((float(told) if told.isdecimal() else otherwise) * self._rng.uniform(0.5, 1.5))
+
+    def close(self) -> None:
         """Close the connections."""
-        await asyncio.gather(*(api.close() for api in self._apis))
+        for api in self._apis:
+            api.close()
 
 
-def digest(job: Job) -> str:
-    """A fingerprint of everything that the API says about an ended job."""
-    return hashlib.sha256(json.dumps(job.envelope, sort_keys=True).encode()).hexdigest()
+def seen(answer: Answer) -> tuple[str, str]:
+    """The status in an answer and, of an ended job, a fingerprint of every byte that the API says about it."""
+    status = msgspec.json.decode(answer.body, type=_Envelope).status
+    return status, hashlib.blake2b(answer.body, digest_size=16).hexdigest() if status in TERMINAL else ""
 
 
 def _write(log: TextIO, event: str, ticket: Ticket, **more: str) -> None:

@@ -5,87 +5,94 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
-
-Kind = Literal["kill", "term", "freeze"]
-"""kill -9, SIGTERM (both followed by a restart), or SIGSTOP (followed by SIGCONT)."""
+from dataclasses import dataclass, replace
 
 MARGIN = 0.1
 """Share of the load's time at its beginning and end that stays free of faults."""
 
+Which = int | str
+"""A member's number, "any" to draw one, "all", or a role that only the moment decides: "primary", "secondaries"."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """At second `at` after the load began, do `kind` to one member of a component, for `lasts` seconds."""
+    """At second `at` after the load began, do `kind` to a member of a component, for `lasts` seconds.
+
+    Network kinds take `peer`: its connections with whom suffer, "*" for everybody. `amount` is what the kind makes
+    of it: seconds of delay, or seconds by which a clock goes wrong.
+    """
 
     at: float
     component: str
-    member: int
-    kind: Kind
+    member: Which
+    kind: str
     lasts: float
+    peer: str = "*"
+    amount: float = 0.0
+
+    def __str__(self) -> str:
+        where = f"{self.component} {self.member}" + (f" and {self.peer}" if self.peer != "*" else "")
+        return f"{self.kind} {where}" + (f" by {self.amount:g} s" if self.amount else "")
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
-    """A row that can be run alone. `kinds` are drawn from; `lasts` is a range in seconds.
+class Applied:
+    """A fault as it happened. Monotonic times: when it began, when mending it began, when it was mended."""
 
-    `steady` faults begin at once and last for the whole load instead of being drawn. For `storm` seconds from the
-    beginning the provider answers 429 to everything.
-    """
+    fault: Fault
+    began: float
+    over: float
+    mended: float
 
-    name: str
-    says: str
-    components: tuple[str, ...]
-    kinds: tuple[Kind, ...] = ("kill",)
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Faults of one sort that a schedule may hold; `lasts` is a range in seconds, the rest is as in Fault."""
+
+    component: str
+    kind: str = "kill"
+    member: Which = "any"
     lasts: tuple[float, float] = (0.2, 1.5)
-    steady: bool = False
-    storm: float = 0.0
+    peer: str = "*"
+    amounts: tuple[float, ...] = (0.0,)
+
+    def fault(self, at: float, rng: random.Random, members: Mapping[str, int]) -> Fault:
+        """One of them."""
+        member = rng.randrange(members[self.component]) if self.member == "any" else self.member
+        lasts, amount = rng.uniform(*self.lasts), rng.choice(self.amounts)
+        return Fault(at, self.component, member, self.kind, lasts, self.peer, amount)
 
 
-SCENARIOS: Mapping[str, Scenario] = {
-    scenario.name: scenario
-    for scenario in (
-        Scenario("mixed", "kill -9 of everything in turn", ("worker", "edge", "keeper", "broker", "mongod")),
-        Scenario("worker-kill", "kill -9 of workers with calls in flight", ("worker",)),
-        Scenario("worker-term", "SIGTERM of workers: jobs are given back", ("worker",), ("term",)),
-        Scenario("worker-freeze", "SIGSTOP of workers beyond their leases", ("worker",), ("freeze",), (4.0, 8.0)),
-        Scenario("edge-kill", "kill -9 of edges with submits in flight", ("edge",)),
-        Scenario("keeper-kill", "kill -9 of keepers", ("keeper",)),
-        Scenario("mongod-kill", "kill -9 of the database", ("mongod",)),
-        Scenario("mongod-freeze", "SIGSTOP of the database", ("mongod",), ("freeze",), (3.0, 6.0)),
-        Scenario("broker-kill", "kill -9 of the broker: its topics and bells are gone", ("broker",)),
-        Scenario("broker-freeze", "SIGSTOP of the broker", ("broker",), ("freeze",), (3.0, 8.0)),
-        Scenario("broker-down", "no broker at all: the sweep finds every job", ("broker",), steady=True),
-        Scenario("provider-storm", "a minute of 429s to every call: jobs wait, none fails", (), storm=60.0),
-        Scenario("calm", "no faults, for comparison", ()),
-    )
-}
-
-
-def make_plan(scenario: Scenario, *, seed: int, seconds: float, faults: int, members: Mapping[str, int]) -> list[Fault]:
-    """Spread `faults` over the load's `seconds`, every component of the scenario in turn, times and members drawn."""
-    if not scenario.components:
+def make_plan(
+    draws: Sequence[Draw], *, seed: int, seconds: float, faults: int, members: Mapping[str, int]
+) -> list[Fault]:
+    """Spread `faults` over the load's `seconds`, every draw in turn, times and members drawn."""
+    if not draws:
         return []
-    if scenario.steady:
-        return [Fault(0.0, component, 0, "kill", seconds) for component in scenario.components]
     rng = random.Random(seed)
     first, last = seconds * MARGIN, seconds * (1 - MARGIN)
     step = (last - first) / faults
-    turns = itertools.islice(_turns(rng, scenario.components), faults)
-    return [
-        Fault(
-            at=first + step * (number + rng.random()),
-            component=component,
-            member=rng.randrange(members[component]),
-            kind=rng.choice(scenario.kinds),
-            lasts=rng.uniform(*scenario.lasts),
-        )
-        for number, component in enumerate(turns)
-    ]
+    turns = itertools.islice(_turns(rng, draws), faults)
+    return [draw.fault(first + step * (number + rng.random()), rng, members) for number, draw in enumerate(turns)]
 
 
-def _turns(rng: random.Random, components: Sequence[str]) -> Iterator[str]:
-    """Round after round through all components, each round in another order."""
+def steady_plan(draws: Sequence[Draw], *, seed: int, seconds: float, members: Mapping[str, int]) -> list[Fault]:
+    """Each draw once, all of them when a tenth of the load's time is over."""
+    rng = random.Random(seed)
+    return [draw.fault(seconds * MARGIN, rng, members) for draw in draws]
+
+
+def in_turn_plan(draws: Sequence[Draw], *, seed: int, seconds: float, members: Mapping[str, int]) -> list[Fault]:
+    """For each draw each member of its component, one after the other, evenly over the load."""
+    rng = random.Random(seed)
+    victims = [(draw, number) for draw in draws for number in range(members[draw.component])]
+    first, last = seconds * MARGIN, seconds * (1 - MARGIN)
+    step = (last - first) / max(1, len(victims))
+    faults = [draw.fault(first + step * turn, rng, members) for turn, (draw, _) in enumerate(victims)]
+    return [replace(fault, member=number) for fault, (_, number) in zip(faults, victims, strict=True)]
+
+
+def _turns(rng: random.Random, draws: Sequence[Draw]) -> Iterator[Draw]:
+    """Round after round through all draws, each round in another order."""
     while True:
-        yield from rng.sample(components, len(components))
+        yield from rng.sample(draws, len(draws))

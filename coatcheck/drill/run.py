@@ -4,93 +4,71 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from uuid import UUID
 
+from coatcheck.dev import apache_kafka
+from coatcheck.dev.child import ProgramMissing
+from coatcheck.drill.bounds import broken
 from coatcheck.drill.call_log import CallLog
-from coatcheck.drill.cluster import LEASE_SECONDS, BrokerPart, Cluster, Size
-from coatcheck.drill.load import Clients
-from coatcheck.drill.plan import SCENARIOS, Fault, make_plan
+from coatcheck.drill.cluster import CLUSTER, LEASE_SECONDS, Cluster, Setup
+from coatcheck.drill.faults import KINDS
+from coatcheck.drill.figures import Measured, figures, recoveries
+from coatcheck.drill.load import Clients, LoadOptions
+from coatcheck.drill.nemesis import Nemesis
+from coatcheck.drill.plan import Draw, Fault, in_turn_plan, make_plan, steady_plan
+from coatcheck.drill.report import Report
+from coatcheck.drill.scenarios import SCENARIOS, Scenario
 from coatcheck.drill.upstream import start_upstream
-from coatcheck.drill.verdict import Evidence, Verdict, judge
-from shared.mongo.audit import endings, statuses
+from coatcheck.drill.verdict import Evidence, judge
+from shared.mongo.audit import statuses, watch_endings
 from shared.mongo.client import connect
-from shared.settings import load_settings
+from shared.settings import Settings, load_settings
 
 QUIESCE_SECONDS = 120.0
 """How long after the last submit a job may still run before it counts as stuck."""
-_CLIENTS = 32
+_WITNESS_SECONDS = 20.0
 _PROGRESS_SECONDS = 2.0
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class DrillOptions:
-    """What to break and how hard. `directory` keeps all logs; empty: a temporary one that goes when all is well."""
+    """What to break and how hard; None takes the scenario's own figure.
+
+    `directory` keeps all logs; empty: a temporary one that goes when all is well.
+    """
 
     scenario: str = "mixed"
     seed: int = 7
-    jobs: int = 1000
-    seconds: float = 45.0
-    faults: int = 12
-    size: Size = field(default_factory=Size)
+    jobs: int | None = None
+    seconds: float | None = None
+    faults: int | None = None
+    setup: Setup = field(default_factory=Setup)
+    cluster: bool = False
     directory: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The verdict and what belongs beside it."""
-
-    options: DrillOptions
-    verdict: Verdict
-    faults: Sequence[Fault]
-    took: float
-    waits: Sequence[float]
-    """Seconds from accepted to seen ended, by job."""
-
-    def lines(self) -> list[str]:
-        """For a terminal."""
-        kinds = Counter((fault.component, fault.kind) for fault in self.faults)
-        what = ", ".join(f"{count} x {kind} {component}" for (component, kind), count in sorted(kinds.items()))
-        v = self.verdict
-        return [
-            f"{self.options.scenario}: {self.options.jobs:,} jobs, {what or 'no faults'}, "
-            f"seed {self.options.seed}, {self.took:.0f} s, leases of {LEASE_SECONDS} s",
-            f"accepted {v.accepted}  ended {v.ended}  lost {v.lost}  stuck {v.stuck}  changed {v.changed}  "
-            f"doubled {v.doubled}  provider calls repeated {v.repeated_calls}  failed {v.failed}",
-            f"accepted to ended: {_percentiles(self.waits)}",
-            *(f"VIOLATION {violation}" for violation in v.violations),
-        ]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {
-            "scenario": self.options.scenario,
-            "seed": self.options.seed,
-            "jobs": self.options.jobs,
-            "faults": [f"{fault.at:.1f} s: {fault.kind} {fault.component} {fault.member}" for fault in self.faults],
-            "seconds": round(self.took, 1),
-            **self.verdict.as_dict(),
-        }
-
-
-async def drill(options: DrillOptions, say: Callable[[str], None], broker: BrokerPart | None = None) -> Report:
-    """Run one drill, with the embedded broker or another. Raises ChildFailed when a part does not start at all."""
+async def drill(options: DrillOptions, say: Say) -> Report:
+    """Run one drill. Raises ChildFailed when a part does not start at all, ProgramMissing when one is not there."""
+    scenario, setup = _what(options, say)
     with contextlib.ExitStack() as stack:
         directory = Path(options.directory or stack.enter_context(tempfile.TemporaryDirectory(prefix="drill-")))
         await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
         calls = CallLog(directory / "calls.jsonl")
         server, port, _ = await start_upstream(log=calls)
-        cluster = Cluster(directory, options.size, port, broker)
+        cluster = Cluster(directory, setup, port)
         try:
+            await cluster.open()
             await cluster.start(say)
-            return await _measured(options, cluster, calls, directory, say)
+            return await _measured(scenario, options.seed, cluster, calls, say)
         finally:
             await cluster.stop()
             cluster.kill_all()
@@ -98,77 +76,140 @@ async def drill(options: DrillOptions, say: Callable[[str], None], broker: Broke
             calls.close()
 
 
-async def _measured(
-    options: DrillOptions, cluster: Cluster, calls: CallLog, directory: Path, say: Callable[[str], None]
-) -> Report:
+def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
+    """The scenario with the caller's figures, without what is impossible here, and what must be started for it."""
     scenario = SCENARIOS[options.scenario]
-    plan = make_plan(
-        scenario, seed=options.seed, seconds=options.seconds, faults=options.faults, members=cluster.counts
+    setup = options.setup
+    if options.cluster or scenario.cluster:
+        if apache_kafka.what_is_missing():
+            raise ProgramMissing(apache_kafka.what_is_missing())
+        setup = replace(setup, size=CLUSTER)
+        scenario = SCENARIOS.get(f"{scenario.name}-cluster", scenario)
+    possible = []
+    for draw in scenario.draws:
+        missing = KINDS[draw.kind].missing()
+        if missing:
+            say(f"left out: {draw.kind} {draw.component}: {missing}")
+        else:
+            possible.append(draw)
+    wrong_clocks = any(draw.kind == "clock" for draw in possible)
+    return (
+        replace(
+            scenario,
+            draws=tuple(possible),
+            jobs=options.jobs or scenario.jobs,
+            seconds=options.seconds or scenario.seconds,
+            faults=options.faults or scenario.faults,
+        ),
+        replace(setup, wrong_clocks=wrong_clocks),
     )
-    clients = Clients(
-        cluster.urls,
-        directory,
-        jobs=options.jobs,
-        seconds=options.seconds,
-        count=_CLIENTS,
-        seed=options.seed,
-        storm=scenario.storm,
-    )
+
+
+async def _measured(scenario: Scenario, seed: int, cluster: Cluster, calls: CallLog, say: Say) -> Report:
+    load = LoadOptions(jobs=scenario.jobs, seconds=scenario.seconds, seed=seed, storm=scenario.storm)
+    clients = Clients(cluster.urls, cluster.directory, load)
     started = time.monotonic()
-    progress = asyncio.create_task(_progress(clients, options, started, say))
+    nemesis = Nemesis(cluster, planned(scenario, seed, cluster.counts), started, say)
+    endings: Counter[UUID] = Counter()
+    beside = [
+        asyncio.create_task(_progress(clients, scenario.jobs, started, say)),
+        asyncio.create_task(nemesis.watch()),
+        asyncio.create_task(_witness(cluster, endings)),
+    ]
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(clients.run(options.seconds + QUIESCE_SECONDS))
-            group.create_task(_nemesis(cluster, plan, started, say))
+            group.create_task(clients.run(scenario.seconds + QUIESCE_SECONDS))
+            group.create_task(nemesis.run())
         took = time.monotonic() - started
-        evidence = await _gather(cluster, clients, calls)
+        evidence = await _gather(cluster, clients, calls, endings)
     finally:
-        progress.cancel()
-        await clients.close()
-    waits = [ticket.ended_at - ticket.accepted_at for ticket in clients.tickets if ticket.ended_at]
-    return Report(options, judge(evidence), plan, took, waits)
+        for task in beside:
+            task.cancel()
+        clients.close()
+    return _report(
+        scenario, seed, cluster=cluster, evidence=evidence, clients=clients, nemesis=nemesis, calls=calls, took=took
+    )
 
 
-async def _nemesis(cluster: Cluster, plan: Sequence[Fault], started: float, say: Callable[[str], None]) -> None:
-    """Apply the schedule. Faults of one member never overlap: the next one waits until it is back."""
-    turns: dict[tuple[str, int], asyncio.Lock] = {}
-
-    async def one(fault: Fault) -> None:
-        await asyncio.sleep(max(0.0, started + fault.at - time.monotonic()))
-        async with turns.setdefault((fault.component, fault.member), asyncio.Lock()):
-            say(f"{time.monotonic() - started:5.1f} s  {fault.kind} {fault.component} {fault.member}")
-            await cluster.apply(fault)
-
-    async with asyncio.TaskGroup() as group:
-        for fault in plan:
-            group.create_task(one(fault))
+def planned(scenario: Scenario, seed: int, members: Mapping[str, int]) -> Sequence[Fault]:
+    """The schedule of a scenario's faults."""
+    draws: Sequence[Draw] = scenario.draws
+    if scenario.shape == "steady":
+        return steady_plan(draws, seed=seed, seconds=scenario.seconds, members=members)
+    if scenario.shape == "in turn":
+        return in_turn_plan(draws, seed=seed, seconds=scenario.seconds, members=members)
+    return make_plan(draws, seed=seed, seconds=scenario.seconds, faults=scenario.faults, members=members)
 
 
-async def _gather(cluster: Cluster, clients: Clients, calls: CallLog) -> Evidence:
+def _report(
+    scenario: Scenario,
+    seed: int,
+    *,
+    cluster: Cluster,
+    evidence: Evidence,
+    clients: Clients,
+    nemesis: Nemesis,
+    calls: CallLog,
+    took: float,
+) -> Report:
+    measured = Measured(
+        tickets=clients.tickets,
+        sightings=clients.sightings,
+        faults=nemesis.applied,
+        first_calls=calls.first_calls(),
+        verdict=judge(evidence),
+        deaths=len(nemesis.deaths),
+        wanted=scenario.jobs,
+    )
+    found = figures(measured)
+    more = [
+        *(f"odd answer, {count} times: {what}" for what, count in clients.sightings.odd.items()),
+        *(f"died by itself: {death}" for death in nemesis.deaths),
+        *(f"bound {line}" for line in broken(scenario.bounds, found)),
+    ]
+    size = cluster.setup.size
+    return Report(
+        scenario=scenario.name,
+        seed=seed,
+        setup=f"{size.databases} databases, {size.brokers} brokers, " if size.brokers > 1 else "",
+        lease=LEASE_SECONDS,
+        verdict=judge(replace(evidence, more=more)),
+        bounds=[str(bound) for bound in scenario.bounds],
+        faults=nemesis.applied,
+        recoveries=recoveries(clients.tickets, nemesis.applied),
+        figures=found,
+        took=took,
+    )
+
+
+async def _witness(cluster: Cluster, endings: Counter[UUID]) -> None:
+    async with connect(_settings(cluster), role="operator", wait=30) as database:
+        await watch_endings(database, endings)
+
+
+async def _gather(cluster: Cluster, clients: Clients, calls: CallLog, endings: Counter[UUID]) -> Evidence:
     final = await clients.collect_again()
-    settings = load_settings(environ={k: v for k, v in cluster.environ.items() if k.startswith("COATCHECK_")})
-    async with connect(settings, role="operator", wait=30) as database:
-        stored = await statuses(database)
-        ended = await endings(database)
+    async with connect(_settings(cluster), role="operator", wait=30) as database:
+        stored = {str(job_id): status for job_id, status in (await statuses(database)).items()}
+    give_up = time.monotonic() + _WITNESS_SECONDS
+    while len(endings) < clients.ended and time.monotonic() < give_up:  # noqa: ASYNC110 - nothing tells when
+        await asyncio.sleep(0.1)
     return Evidence(
         tickets=clients.tickets,
         final=final,
-        stored={str(job_id): status for job_id, status in stored.items()},
-        endings={str(job_id): count for job_id, count in ended.items()},
+        stored=stored,
+        endings={str(job_id): count for job_id, count in endings.items()},
         calls=calls.by_marker(),
     )
 
 
-async def _progress(clients: Clients, options: DrillOptions, started: float, say: Callable[[str], None]) -> None:
+def _settings(cluster: Cluster) -> Settings:
+    return load_settings(environ={k: v for k, v in cluster.environ.items() if k.startswith("COATCHECK_")})
+
+
+async def _progress(clients: Clients, jobs: int, started: float, say: Say) -> None:
     while True:
         await asyncio.sleep(_PROGRESS_SECONDS)
         if sys.stderr.isatty():
             seconds = time.monotonic() - started
-            say(f"{seconds:5.1f} s  accepted {clients.accepted}/{options.jobs}  ended {clients.ended}")
-
-
-def _percentiles(waits: Sequence[float]) -> str:
-    if len(waits) < 2:
-        return "too few to say"
-    cuts = statistics.quantiles(waits, n=100)
-    return f"p50 {cuts[49]:.2f} s, p95 {cuts[94]:.2f} s, p99 {cuts[98]:.2f} s, longest {max(waits):.1f} s"
+            say(f"{seconds:5.1f} s  accepted {clients.accepted}/{jobs}  ended {clients.ended}")

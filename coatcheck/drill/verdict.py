@@ -13,13 +13,19 @@ MAX_SHOWN = 20
 
 @dataclass(slots=True)
 class Ticket:
-    """What one client was told about one request. `seen` are (status, digest of the answer), poll by poll."""
+    """What one client was told about one request. `seen` are (status, digest of the answer), change by change."""
 
     key: str
     ids: list[str] = field(default_factory=list)
     seen: list[tuple[str, str]] = field(default_factory=list)
     accepted_at: float = 0.0
+    accepted_unix: float = 0.0
     ended_at: float = 0.0
+
+    def saw(self, status: str, digest: str) -> None:
+        """Note a poll; equal ones in a row are one."""
+        if not self.seen or self.seen[-1] != (status, digest):
+            self.seen.append((status, digest))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,8 @@ class Evidence:
     stored: Mapping[str, str]
     endings: Mapping[str, int]
     calls: Mapping[str, int]
+    more: Sequence[str] = ()
+    """Violations found elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +80,14 @@ def judge(evidence: Evidence) -> Verdict:
     changed += [job_id for job_id in by_id if evidence.endings.get(job_id, 0) > 1 and job_id not in changed]
     doubled = [ticket.key for ticket in evidence.tickets if len(set(ticket.ids)) > 1]
     ended = Counter(evidence.stored[job_id] for job_id in by_id if evidence.stored.get(job_id) in TERMINAL)
+    unwitnessed = [i for i in by_id if evidence.stored.get(i) in TERMINAL and i not in evidence.endings]
     violations = [
         *(f"lost: {job_id} was accepted and is not in the database" for job_id in lost),
         *(f"stuck: {job_id} is still {evidence.stored[job_id]}" for job_id in stuck),
         *(f"changed: {job_id} {_history(by_id[job_id], evidence, job_id)}" for job_id in changed),
         *(f"doubled: key {key} made more than one job" for key in doubled),
+        *(f"unwitnessed: the end of {job_id} is not in the database's log" for job_id in unwitnessed),
+        *evidence.more,
     ]
     return Verdict(
         accepted=len(by_id),

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NoReturn
 from uuid import UUID
+
+from pymongo.errors import OperationFailure, PyMongoError
 
 from shared.mongo.client import Database, unavailable
 
 _ENDED = ("completed", "failed")
+_RETRY_SECONDS = 0.5
+
+log = logging.getLogger(__name__)
 
 
 async def statuses(database: Database) -> dict[UUID, str]:
@@ -33,3 +42,31 @@ async def endings(database: Database) -> Counter[UUID]:
             if status in _ENDED:
                 counts[entry["o2"]["_id"]] += 1
     return counts
+
+
+async def watch_endings(database: Database, counts: Counter[UUID]) -> NoReturn:
+    """Count each job's ways to an ended state as a majority learns of them, for ever and through elections.
+
+    Unlike the log of changes it has no length, and outlives the member that it is read from. Raises OperationFailure
+    when the database cannot go on where it was.
+    """
+    wanted: list[Mapping[str, Any]] = [
+        {"$match": {"operationType": "update", "updateDescription.updatedFields.status": {"$in": _ENDED}}},
+        {"$project": {"documentKey._id": 1}},
+    ]
+    after: Mapping[str, Any] | None = None
+    while True:
+        try:
+            async with await database.jobs.watch(wanted, resume_after=after, max_await_time_ms=500) as changes:
+                while True:
+                    change = await changes.try_next()
+                    if change is not None:
+                        counts[change["documentKey"]["_id"]] += 1
+                    after = changes.resume_token or after
+        except OperationFailure as error:
+            if error.code in (280, 286):  # the change after which to go on is not known any more
+                raise
+            log.info("watching the ends of jobs: %s", type(error).__name__)
+        except PyMongoError as error:
+            log.info("watching the ends of jobs: %s", type(error).__name__)
+        await asyncio.sleep(_RETRY_SECONDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from pymongo import MongoClient
@@ -69,6 +69,22 @@ def wait_primary(uri: str, timeout: float) -> str:
                 return address
         time.sleep(_POLL_SECONDS)
     raise TimeoutError(f"no primary among {', '.join(addresses)} within {timeout:g} s")
+
+
+def role(address: str) -> str:
+    """What the mongod at host:port is to its set: "primary", "secondary", or "" while it is neither or silent."""
+    try:
+        with closing(_direct(address)) as client:
+            hello = client.admin.command("hello")
+    except PyMongoError:
+        return ""
+    return "primary" if hello.get("isWritablePrimary") else "secondary" if hello.get("secondary") else ""
+
+
+def step_down(address: str, seconds: int) -> None:
+    """Ask a primary not to be one for a while; nothing happens if it cannot or is none."""
+    with suppress(PyMongoError), closing(_direct(address)) as client:
+        client.admin.command("replSetStepDown", seconds, secondaryCatchUpPeriodSecs=min(5, seconds), force=True)
 
 
 @contextmanager

@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from coatcheck.dev.child import Child
-from coatcheck.drill.cluster import Size
+from coatcheck.drill.cluster import Setup, Size
 from coatcheck.drill.run import DrillOptions
 from coatcheck.drill.run import drill as run_drill
-from tests.support.apache_kafka import ApacheKafka
 from tests.support.brokers import apache_wanted
 
 
@@ -50,26 +46,8 @@ def test_a_minute_of_429s_fails_no_job_and_is_not_answered_with_a_hail_of_calls(
     assert report["calls"] < 200 * 10
 
 
-class KafkaPart:
-    """Apache Kafka as a part of a drill."""
-
-    name = "kafka"
-    stop_seconds = 60.0
-    settings: Mapping[str, str] = {}
-
-    def __init__(self, directory: Path) -> None:
-        self._kafka = ApacheKafka(directory)
-        self.bootstrap = self._kafka.bootstrap
-
-    def start(self) -> Child:
-        self._kafka.start()
-        return self._kafka.child
-
-    def wait_ready(self, child: Child) -> None: ...
-
-
-async def test_with_the_broker_under_test_and_two_of_everything_nothing_is_lost_either(tmp_path: Path) -> None:
-    options = DrillOptions(jobs=300, seconds=20, faults=6, seed=5, size=Size(edges=2, workers=2, keepers=2))
-    report = await run_drill(options, print, KafkaPart(tmp_path / "kafka") if apache_wanted() else None)
+async def test_with_the_broker_under_test_and_two_of_everything_nothing_is_lost_either() -> None:
+    setup = Setup(Size(edges=2, workers=2, keepers=2), apache=apache_wanted())
+    report = await run_drill(DrillOptions(jobs=300, seconds=20, faults=6, seed=5, setup=setup), print)
     assert report.verdict.passed, report.lines()
     assert report.verdict.ended == report.verdict.accepted == 300

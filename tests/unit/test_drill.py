@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coatcheck.drill.plan import SCENARIOS, make_plan
+from coatcheck.drill.faults import KINDS
+from coatcheck.drill.plan import Fault
+from coatcheck.drill.run import planned
+from coatcheck.drill.scenarios import SCENARIOS
 from coatcheck.drill.verdict import Evidence, Ticket, Verdict, judge
 
-MEMBERS = {"worker": 3, "edge": 2, "keeper": 2, "broker": 1, "mongod": 1}
+MEMBERS = {"worker": 3, "edge": 2, "keeper": 2, "broker": 3, "mongod": 3}
+
+
+def plan_of(name: str, seed: int, faults: int) -> list[Fault]:
+    return list(planned(replace(SCENARIOS[name], seconds=60, faults=faults), seed, MEMBERS))
 
 
 @given(seed=st.integers(), faults=st.integers(1, 60), name=st.sampled_from(sorted(SCENARIOS)))
 def test_the_same_seed_gives_the_same_schedule_within_the_load(seed: int, faults: int, name: str) -> None:
-    plan = make_plan(SCENARIOS[name], seed=seed, seconds=60, faults=faults, members=MEMBERS)
-    assert plan == make_plan(SCENARIOS[name], seed=seed, seconds=60, faults=faults, members=MEMBERS)
+    plan = plan_of(name, seed, faults)
+    assert plan == plan_of(name, seed, faults)
     assert [fault.at for fault in plan] == sorted(fault.at for fault in plan)
-    assert all(0 <= fault.at < 60 and fault.member < MEMBERS[fault.component] for fault in plan)
+    assert all(0 <= fault.at < 60 for fault in plan)
+    assert all(fault.member < MEMBERS[fault.component] for fault in plan if isinstance(fault.member, int))
 
 
 @given(seed=st.integers())
 def test_a_mixed_drill_breaks_every_component(seed: int) -> None:
-    plan = make_plan(SCENARIOS["mixed"], seed=seed, seconds=60, faults=10, members=MEMBERS)
-    assert {fault.component for fault in plan} == set(MEMBERS)
+    assert {fault.component for fault in plan_of("mixed", seed, 10)} == set(MEMBERS)
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_a_scenario_draws_only_kinds_that_its_component_can_suffer(name: str) -> None:
+    assert all(draw.component in KINDS[draw.kind].components for draw in SCENARIOS[name].draws)
 
 
 def verdict(**changes: object) -> Verdict:
@@ -35,6 +49,7 @@ def verdict(**changes: object) -> Verdict:
         "stored": {"a": "completed"},
         "endings": {"a": 1},
         "calls": {"a": 1},
+        "more": (),
     }
     return judge(Evidence(**{**evidence, **changes}))  # type: ignore[arg-type]
 
@@ -77,6 +92,16 @@ def test_a_key_that_made_two_jobs_is_doubled() -> None:
     ticket = Ticket("key", ids=["a", "b"])
     found = verdict(tickets=[ticket], stored={"a": "completed", "b": "completed"}, final={}, endings={"a": 1, "b": 1})
     assert (found.doubled, found.passed) == (1, False)
+
+
+def test_an_end_that_the_database_did_not_log_makes_its_witness_doubtful() -> None:
+    found = verdict(endings={})
+    assert not found.passed
+    assert "unwitnessed" in found.violations[0]
+
+
+def test_a_violation_found_elsewhere_counts() -> None:
+    assert verdict(more=["bound claim_p50 <= 3: it was 4"]).violations == ("bound claim_p50 <= 3: it was 4",)
 
 
 def test_repeated_provider_calls_are_counted_and_allowed() -> None:

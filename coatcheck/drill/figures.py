@@ -1,0 +1,135 @@
+"""Figures of a drill, from what clients saw, when faults came and when the provider was called. Pure; in seconds."""
+
+from __future__ import annotations
+
+import statistics
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from coatcheck.drill.plan import Applied
+from coatcheck.drill.sightings import NO_ANSWER, Sightings
+from coatcheck.drill.verdict import Ticket, Verdict
+
+_AFTERMATH_SECONDS = 30.0
+"""How long after a fault a pause in accepting still counts as its doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What figures are made from. `first_calls` is the Unix time of the provider's first call for each id."""
+
+    tickets: Sequence[Ticket]
+    sightings: Sightings
+    faults: Sequence[Applied]
+    first_calls: Mapping[str, float]
+    verdict: Verdict
+    deaths: int
+    wanted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """One fault: from its end until a job accepted after it had ended, and the longest pause in accepting."""
+
+    fault: str
+    ended_again: float
+    longest_pause: float
+
+
+def figures(m: Measured) -> dict[str, float]:
+    """Every figure that could be measured, by the name that a Bound uses."""
+    begin = min((each.began for each in m.faults), default=0.0)
+    end = max((each.mended for each in m.faults), default=0.0)
+    waits = [ticket.ended_at - ticket.accepted_at for ticket in m.tickets if ticket.ended_at]
+    return {
+        **_spread("result", waits),
+        **_spread("claim", _claims(m, m.tickets)),
+        **_spread("claim_during", _claims(m, [t for t in m.tickets if begin <= t.accepted_at <= end])),
+        **_spread("recovery", [each.ended_again for each in recoveries(m.tickets, m.faults)]),
+        **_answers(m.sightings),
+        **_rates(m.tickets, begin, end),
+        "failed": m.verdict.failed,
+        "unaccepted": m.wanted - m.verdict.accepted,
+        "repeated_share": m.verdict.repeated_calls / max(1, m.verdict.accepted),
+        "deaths": m.deaths,
+    }
+
+
+def recoveries(tickets: Sequence[Ticket], faults: Sequence[Applied]) -> list[Recovery]:
+    """How each fault was survived, in the order of the faults."""
+    done = sorted((t.accepted_at, t.ended_at) for t in tickets if t.ended_at)
+    accepted = [at for at, _ in done]
+    first_end_from: list[float] = [float("inf")] * (len(done) + 1)
+    for position in reversed(range(len(done))):
+        first_end_from[position] = min(first_end_from[position + 1], done[position][1])
+    found = []
+    for each in sorted(faults, key=lambda applied: applied.began):
+        ended = first_end_from[bisect_left(accepted, each.over)]
+        window = accepted[bisect_left(accepted, each.began) : bisect_left(accepted, each.mended + _AFTERMATH_SECONDS)]
+        if ended != float("inf"):
+            pause = max((b - a for a, b in zip([each.began, *window], window, strict=False)), default=0.0)
+            found.append(Recovery(f"{each.fault.kind} {each.fault.component}", ended - each.over, pause))
+    return found
+
+
+def by_kind(found: Iterable[Recovery]) -> dict[str, dict[str, float]]:
+    """For each sort of fault: how many, p50 and p95 of the recovery, and of the longest pause in accepting."""
+    sorts: dict[str, list[Recovery]] = defaultdict(list)
+    for each in found:
+        sorts[each.fault].append(each)
+    return {
+        sort: {
+            "faults": len(each),
+            **_spread("recovery", [one.ended_again for one in each]),
+            **_spread("pause", [one.longest_pause for one in each]),
+        }
+        for sort, each in sorted(sorts.items())
+    }
+
+
+def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    cuts = statistics.quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99
+    cut = {f"{name}_p50": cuts[49], f"{name}_p95": cuts[94], f"{name}_p99": cuts[98], f"{name}_max": max(values)}
+    return {figure: round(value, 3) for figure, value in cut.items()}
+
+
+def _claims(m: Measured, tickets: Iterable[Ticket]) -> list[float]:
+    return [
+        max(0.0, m.first_calls[ticket.ids[0]] - ticket.accepted_unix)
+        for ticket in tickets
+        if ticket.ids and ticket.ids[0] in m.first_calls
+    ]
+
+
+def _answers(sightings: Sightings) -> dict[str, float]:
+    submits = list(sightings.submits())
+    answered = [took for _, status, took in submits if status != NO_ANSWER]
+    refusals = [took for _, status, took in submits if status in (429, 503)]
+    return {
+        "submit_max": round(max(answered, default=0.0), 3),
+        "refusals": len(refusals),
+        "refusal_max": round(max(refusals, default=0.0), 3),
+        "unanswered": len(submits) - len(answered),
+        "errors": sum(status >= 400 for _, status, _ in submits)
+        + sum(n for s, n in sightings.polls.items() if s >= 400),
+    }
+
+
+def _rates(tickets: Sequence[Ticket], begin: float, end: float) -> dict[str, float]:
+    """Accepted a second before the first fault, until the last was mended, and after."""
+    accepted = sorted(ticket.accepted_at for ticket in tickets if ticket.ids)
+    if len(accepted) < 2 or not end:
+        return {}
+    first, last = accepted[0], accepted[-1]
+    rates = {}
+    for name, since, until in (("before", first, begin), ("during", begin, end), ("after", end, last)):
+        if until - since > 0.5:
+            count = bisect_left(accepted, until) - bisect_left(accepted, since)
+            rates[f"accepted_{name}"] = round(count / (until - since), 2)
+    if rates.get("accepted_before") and "accepted_during" in rates:
+        rates["accepted_share"] = round(rates["accepted_during"] / rates["accepted_before"], 3)
+    return rates
