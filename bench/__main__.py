@@ -12,7 +12,12 @@ from pathlib import Path
 import click
 
 from bench import loadgen, report
+from bench.bells import bells
+from bench.drain import drain
+from bench.growth import SIZES, growth
+from bench.kill import kill_workers
 from bench.loadgen import GoMissing, Loads, Upstream
+from bench.noisy import noisy
 from bench.side_by_side import Plan, Rows, compare
 
 RESULTS = Path(__file__).parent / "results"
@@ -40,9 +45,14 @@ def run(measuring: Measuring) -> Rows:
         raise click.ClickException(str(missing)) from None
 
 
+BROKER = click.option(
+    "--broker", type=click.Choice(["embedded", "apache"]), default="embedded", show_default=True, help="Kafka."
+)
+
+
 @click.group(invoke_without_command=True)
 @click.option("--quick", is_flag=True, help="Two minutes.")
-@click.option("--broker", type=click.Choice(["embedded", "apache"]), default="embedded", show_default=True)
+@BROKER
 @click.option("--only", multiple=True, help="A stack: coatcheck, celery, taskiq, bullmq. Repeatable; default all.")
 @click.pass_context
 def main(context: click.Context, quick: bool, broker: str, only: tuple[str, ...]) -> None:
@@ -52,6 +62,45 @@ def main(context: click.Context, quick: bool, broker: str, only: tuple[str, ...]
         rows = run(lambda *parts: compare(plan, *parts))
         click.echo("\n".join(report.table(rows.rows)))
         click.echo(f"\nEvery row: {rows.file}", err=True)
+
+
+@main.command("kill")
+@BROKER
+def kill_command(broker: str) -> None:
+    """kill -9 a worker of every stack with 100 jobs in flight: what is lost, made twice, late?"""
+    run(lambda directory, loads, _, rows: kill_workers(broker, directory, loads.binary, rows))
+
+
+@main.command("drain")
+@BROKER
+@click.option("--jobs", default=10_000, show_default=True)
+@click.option("--workers", default=2, show_default=True, help="Of the product; the peers have one.")
+def drain_command(broker: str, jobs: int, workers: int) -> None:
+    """Let every stack work off a backlog."""
+    run(lambda *parts: drain(jobs, workers, broker, *parts))
+
+
+@main.command("growth")
+@BROKER
+@click.option("--sizes", default=",".join(map(str, SIZES)), show_default=True, help="Stored jobs, comma separated.")
+def growth_command(broker: str, sizes: str) -> None:
+    """Measure the product with few and with many stored jobs."""
+    run(lambda *parts: growth([int(size) for size in sizes.split(",")], broker, *parts))
+
+
+@main.command("bells")
+@BROKER
+@click.option("--workers", default="1,4", show_default=True, help="Numbers of workers, comma separated.")
+def bells_command(broker: str, workers: str) -> None:
+    """Measure the product with and without the broker."""
+    run(lambda *parts: bells([int(count) for count in workers.split(",")], broker, *parts))
+
+
+@main.command("noisy")
+@BROKER
+def noisy_command(broker: str) -> None:
+    """Measure what quiet keys wait beside a noisy one."""
+    run(lambda *parts: noisy(broker, *parts))
 
 
 @main.command()

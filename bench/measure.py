@@ -95,20 +95,18 @@ def _latency(series: Mapping[str, float]) -> str:
     return f"[{series['p50']:.1f}/{series['p99']:.1f}/{series['p999']:.1f} ms]"
 
 
-async def _batches(running: Running) -> dict[str, tuple[float, float]]:
-    """Sum and count of the batch size histograms, over all components."""
-    found = dict.fromkeys(BATCHES, (0.0, 0.0))
+async def histogram(running: Running, name: str, since: tuple[float, float] = (0.0, 0.0)) -> tuple[float, float]:
+    """Sum and count of one of the product's histograms, over all components and labels, less what was there before."""
+    found = (-since[0], -since[1])
     for component, url in running.metrics.items():
-        if running.children.running[component].exit_code is not None:
-            continue
-        text = await asyncio.to_thread(_get, url)
-        for name in BATCHES:
-            total, count = found[name]
-            found[name] = (
-                total + _value(text, f"{name}_batch_jobs_sum"),
-                count + _value(text, f"{name}_batch_jobs_count"),
-            )
+        if running.children.running[component].exit_code is None:
+            text = await asyncio.to_thread(_get, url)
+            found = found[0] + _value(text, f"{name}_sum"), found[1] + _value(text, f"{name}_count")
     return found
+
+
+async def _batches(running: Running) -> dict[str, tuple[float, float]]:
+    return {name: await histogram(running, f"{name}_batch_jobs") for name in BATCHES}
 
 
 def _means(before: Mapping[str, tuple[float, float]], after: Mapping[str, tuple[float, float]]) -> dict[str, float]:

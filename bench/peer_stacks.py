@@ -51,13 +51,13 @@ async def peer(directory: Path, upstream: str, which: Peer) -> AsyncIterator[Run
     }
     async with children(directory) as started:
 
-        async def start_worker() -> None:
+        async def start_workers() -> None:
             started.start("worker", worker, environ)
 
         _start_redis(started, [redis, "--port", str(redis_port)], which.fsync)
-        await start_worker()
+        await start_workers()
         await until_it_answers(started.start("edge", web, environ), url)
-        yield Running(which.name, url, started, start_worker=start_worker)
+        yield Running(which.name, url, started, start_workers)
 
 
 def _start_redis(started: Children, command: Sequence[str], fsync: str) -> None:

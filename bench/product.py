@@ -44,7 +44,11 @@ async def constant(directory: Path) -> AsyncIterator[Running]:
     async with children(directory) as started:
         child = started.start("edge", [sys.executable, "-m", "bench.constant_server", str(port)])
         await until_it_answers(child, url)
-        yield Running("constant", url, started)
+
+        async def nothing() -> None:
+            """It has no workers."""
+
+        yield Running("constant", url, started, nothing)
 
 
 @contextlib.asynccontextmanager
@@ -71,8 +75,10 @@ async def coatcheck(directory: Path, upstream: str, variant: Variant) -> AsyncIt
             started.running[name] = child = await asyncio.to_thread(part.start)
             await asyncio.to_thread(part.wait_ready, child)
 
-        async def start_worker() -> None:
-            await start("worker", _component(commands["worker"], admin["worker"], directory, environ))
+        async def start_workers() -> None:
+            for name in admin:
+                if name.startswith("worker"):
+                    await start(name, _component(commands[name], admin[name], directory, environ))
 
         await start("mongod", mongod)
         if isinstance(broker, ApacheKafka):
@@ -91,8 +97,8 @@ async def coatcheck(directory: Path, upstream: str, variant: Variant) -> AsyncIt
             variant.name,
             f"http://{LOOPBACK}:{api}",
             started,
+            start_workers,
             {name: f"http://{LOOPBACK}:{port}/metrics" for name, port in admin.items()},
-            start_worker,
             database=mongod.uri,
             bootstrap=bootstrap,
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 import uvloop
 from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient, NewTopic
 from pymongo import AsyncMongoClient, WriteConcern
 
 from shared.content import Content
@@ -27,6 +28,7 @@ from workers.providers.openai import OpenAIProvider
 
 BATCH = 100
 SECONDS = 2.0
+TOPIC = "bench-raw"
 BODY = b'{"model":"upstream/fast","input":"m-0 the cat sat on the mat"}'
 
 
@@ -72,10 +74,13 @@ async def insert_many(uri: str) -> dict[str, Any]:
 
 async def produce(bootstrap: str) -> dict[str, Any]:
     """Records of one bell per second, acknowledged by the broker."""
+    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
+    admin.create_topics([NewTopic(TOPIC, num_partitions=1, replication_factor=1)])
+    admin.close()
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=1, enable_idempotence=False)
     began, cpu, sent = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - began < SECONDS:
-        futures = [producer.send("bench-raw", b"x" * 17) for _ in range(BATCH * 5)]
+        futures = [producer.send(TOPIC, b"x" * 17) for _ in range(BATCH * 5)]
         for future in futures:
             future.get(10)
         sent += len(futures)

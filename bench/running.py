@@ -54,9 +54,9 @@ class Running:
     name: str
     url: str
     children: Children
+    start_workers: Callable[[], Awaitable[None]]
+    """Starts the workers again, once they were killed."""
     metrics: Mapping[str, str] = field(default_factory=dict)
-    start_worker: Callable[[], Awaitable[None]] | None = None
-    """Starts the worker again after `kill`, or for the first time in a stack made without."""
     database: str = ""
     bootstrap: str = ""
 
@@ -65,8 +65,10 @@ class Running:
         return {name: usage(child.pid) for name, child in self.children.running.items() if child.exit_code is None}
 
     def kill(self, component: str) -> None:
-        """kill -9 one component."""
-        self.children.running[component].kill()
+        """kill -9 what runs under this name: `worker` are all workers."""
+        for name, child in self.children.running.items():
+            if name.rstrip("0123456789") == component:
+                child.kill()
 
 
 async def until_it_answers(child: Child, url: str) -> None:

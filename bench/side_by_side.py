@@ -7,7 +7,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +40,27 @@ class Plan:
         """The peers, with every write synced as well when there is time."""
         return [each for each in (*PEERS, *(() if self.quick else ALWAYS)) if self.takes(each.name.partition(",")[0])]
 
+    def stacks(self) -> list[Variant | Peer]:
+        """All, the product first."""
+        return [*self.variants(), *self.peers()]
+
     def takes(self, name: str) -> bool:
         """Whether this stack is wanted."""
         return not self.only or name in self.only
+
+
+async def open_stack(
+    which: Variant | Peer, directory: Path, upstream: Upstream, opened: contextlib.AsyncExitStack
+) -> Running | None:
+    """Start one stack, to be stopped with `opened`; None, with a line that says why, where something is missing."""
+    home = directory / which.name.replace(", ", "-").replace(" ", "-")
+    home.mkdir()
+    opening = peer if isinstance(which, Peer) else coatcheck
+    try:
+        return await opened.enter_async_context(opening(home, upstream.url, which))  # type: ignore[arg-type]
+    except (ProgramMissing, ChildFailed) as missing:
+        click.echo(f"{which.name}: left out: {missing}", err=True)
+        return None
 
 
 class Rows:
@@ -85,26 +103,15 @@ async def _last(running: Running, submit: Scenario, loads: Loads, upstream: Upst
     await asyncio.to_thread(running.children.kill)
 
 
-Opener = Callable[[Path], contextlib.AbstractAsyncContextManager[Running]]
-
-
 async def _start(
     plan: Plan, directory: Path, upstream: Upstream, loads: Loads, opened: contextlib.AsyncExitStack, rows: Rows
 ) -> list[Running]:
     """Start the stacks one after the other; each row says how long its first result took. A missing one is left out."""
-    openers: list[tuple[str, Opener]] = [
-        *((each.name, lambda home, each=each: coatcheck(home, upstream.url, each)) for each in plan.variants()),
-        *((each.name, lambda home, each=each: peer(home, upstream.url, each)) for each in plan.peers()),
-    ]
     stacks = []
-    for name, opener in openers:
-        home = directory / name.replace(", ", "-").replace(" ", "-")
-        home.mkdir()
-        began = time.monotonic()
-        try:
-            running = await opened.enter_async_context(opener(home))
-        except (ProgramMissing, ChildFailed) as missing:
-            click.echo(f"{name}: left out: {missing}", err=True)
+    for which in plan.stacks():
+        name, began = which.name, time.monotonic()
+        running = await open_stack(which, directory, upstream, opened)
+        if running is None:
             continue
         ready = time.monotonic() - began
         first = await loads.run(running.url, [embedding()], mode="result", callers=1, jobs=1, limit="60s")

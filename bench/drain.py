@@ -1,0 +1,92 @@
+"""A backlog worked off: is the last tenth as fast as the first? The workers start when all jobs wait."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+
+import click
+
+from bench.filling import fill
+from bench.loadgen import Loads, Upstream, embedding
+from bench.measure import Row
+from bench.peer_stacks import PEERS, Peer
+from bench.product import Variant
+from bench.running import Running
+from bench.side_by_side import Rows, open_stack
+
+SUBMITTED_AT_MOST = 20_000
+"""More than this is written straight into the product's database: as after an outage of the broker, without bells."""
+STALL_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+
+
+async def drain(
+    jobs: int, workers: int, broker: str, directory: Path, loads: Loads, upstream: Upstream, rows: Rows
+) -> None:
+    """One stack after the other; the peers only up to SUBMITTED_AT_MOST jobs."""
+    stacks: list[Variant | Peer] = [Variant(broker=broker, workers=workers)]
+    if jobs <= SUBMITTED_AT_MOST:
+        stacks += PEERS
+    for which in stacks:
+        async with contextlib.AsyncExitStack() as opened:
+            running = await open_stack(which, directory, upstream, opened)
+            if running is not None:
+                rows.add(await _drain(running, jobs, loads, upstream))
+
+
+async def _drain(running: Running, jobs: int, loads: Loads, upstream: Upstream) -> Row:
+    running.kill("worker")
+    await upstream.reset()
+    if jobs <= SUBMITTED_AT_MOST:
+        await loads.run(running.url, [embedding()], mode="submit", callers=128, jobs=jobs)
+    else:
+        await fill(running.database, pending=jobs)
+    before = running.used()
+    await running.start_workers()
+    series = await _watch(upstream, jobs)
+    after = running.used()
+    row: Row = {
+        "stack": running.name,
+        "scenario": f"drain {jobs}",
+        "jobs": jobs,
+        "answered": series[-1][1],
+        "seconds": series[-1][0],
+        "first_tenth_per_s": _rate(series, 0.02, 0.12),
+        "last_tenth_per_s": _rate(series, 0.9, 1.0),
+        "per_s": series[-1][1] / series[-1][0],
+        "calls_per_job": (await upstream.counters())["calls"] / jobs,
+        "rss_mb": {part: round(used.rss / 2**20) for part, used in after.items()},
+        "cpu_s": {part: round(used.cpu - before[part].cpu, 2) for part, used in after.items() if part in before},
+        "series": series[:: max(1, len(series) // 200)],
+    }
+    click.echo(f"{running.name:22} { ({key: value for key, value in row.items() if key != 'series'}) }", err=True)
+    return row
+
+
+async def _watch(upstream: Upstream, jobs: int) -> list[tuple[float, int]]:
+    """Seconds since the first answer and answers, until all are there or nothing has come for a minute."""
+    series: list[tuple[float, int]] = []
+    began = last = time.monotonic()
+    while not series or series[-1][1] < jobs:
+        await asyncio.sleep(LOOK_SECONDS)
+        answered, now = (await upstream.counters())["answered"], time.monotonic()
+        if answered == 0:
+            began = now
+        if not series or answered > series[-1][1]:
+            last = now
+        if now - last > STALL_SECONDS:
+            break
+        series.append((now - began, answered))
+    return series
+
+
+def _rate(series: list[tuple[float, int]], first: float, last: float) -> float:
+    """Answers a second while these shares of all were answered. The first moments, while slots fill, are left out."""
+    total = series[-1][1]
+    inside = [(second, count) for second, count in series if first * total <= count <= last * total]
+    if len(inside) < 2 or inside[-1][0] <= inside[0][0]:
+        return 0.0
+    return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
