@@ -220,6 +220,7 @@ def test_a_start_after_kill_9_waits_for_the_orphans_and_goes_on(start: Callable[
     first.until("Ready")
     children = [pid for _, _, pid in first.noted()]
     first.process.kill()
+    first.process.wait()  # as a shell does: until then a process exists
     second = start()
     second.until("Ready")
     assert not any(is_alive(pid) for pid in children)
