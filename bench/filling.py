@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, WriteConcern
 
 from bench.references import new_job
+from shared.ids import new_job_id
 from shared.mongo.codec import encode_new
 
 DATABASE = "coatcheck"
@@ -50,7 +50,7 @@ def _documents(
     later = due | {"wake_at": now + datetime.timedelta(hours=20), "failures": 1}
     for count, pattern in ((pending, due), (waiting, later), (completed, _completed(due, now, expired))):
         for _ in range(count):
-            yield pattern | {"_id": uuid.uuid4()}
+            yield pattern | {"_id": new_job_id()}
 
 
 def _completed(due: dict[str, Any], now: datetime.datetime, expired: bool) -> dict[str, Any]:

@@ -22,7 +22,7 @@ SLOW = [embedding(f"latency={LATENCY_MS}")]
 
 
 async def kill_workers(broker: str, directory: Path, binary: Path, rows: Rows) -> None:
-    """All stacks at the same time, since they mostly wait; with nothing else to do, then with ten other jobs a second."""
+    """All stacks at the same time, since they mostly wait; with nothing else to do, then with ten others a second."""
     stacks: list[Variant | Peer] = [Variant(broker=broker), *PEERS]
     for traffic in (False, True):
         home = directory / f"kill-{traffic}"

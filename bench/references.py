@@ -10,7 +10,6 @@ import datetime
 import json
 import sys
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from pymongo import AsyncMongoClient, WriteConcern
 
 from shared.content import Content
+from shared.ids import new_job_id
 from shared.job import NewJob
 from shared.mongo.codec import encode_new
 from shared.providers import Target, configured
@@ -41,9 +41,9 @@ def document() -> bytes:
 def new_job(now: datetime.datetime) -> NewJob:
     """A small embedding job."""
     return NewJob(
-        id=uuid.uuid4(),
+        id=new_job_id(),
         request_type="embedding",
-        modality="embedding",
+        modality="embeddings",
         targets=(Target("upstream", "fast"),),
         content=Content("json", BODY, "application/json"),
         request_id="bench",
