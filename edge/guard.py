@@ -46,9 +46,11 @@ class Guard:
         scope.setdefault("state", {})["request_id"] = request_id
         reply = _Reply(send, request_id)
         body: Body | None = None
-        self.requests += 1
+        admitted = False
         try:
             framing = self._admit(scope, seen, size)
+            self.requests += 1
+            admitted = True
             if framing is NO_BODY:
                 await self.app(scope, receive, reply.send)
             else:
@@ -66,7 +68,7 @@ class Guard:
             logger.exception("request %s failed", request_id)
             await reply.refuse(_crash(), self._drain_unread(seen, receive))
         finally:
-            self.requests -= 1
+            self.requests -= admitted  # who is refused takes no place, however long he lets himself be drained
             if body is not None:
                 self.arrivals.release(body)
 
@@ -79,7 +81,7 @@ class Guard:
 
     def _admit(self, scope: Scope, seen: Seen, size: int) -> Framing:
         framing = check_head(scope, seen, size, self.limits)
-        if self.requests > self.limits.max_requests:
+        if self.requests >= self.limits.max_requests:
             raise busy("busy_requests", f"{self.limits.max_requests} requests", self.limits)
         length = framing[0]
         if length:
