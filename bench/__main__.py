@@ -17,10 +17,13 @@ from bench.drain import drain
 from bench.growth import SIZES, growth
 from bench.kill import kill_workers
 from bench.loadgen import GoMissing, Loads, Upstream
+from bench.measure import Row
 from bench.noisy import noisy
+from bench.plots import plots
 from bench.side_by_side import Plan, Rows, compare
 
 RESULTS = Path(__file__).parent / "results"
+PLOTS = Path(__file__).parents[1] / "docs" / "performance"
 Measuring = Callable[[Path, Loads, Upstream, Rows], Awaitable[None]]
 
 
@@ -103,12 +106,26 @@ def noisy_command(broker: str) -> None:
     run(lambda *parts: noisy(broker, *parts))
 
 
+@main.command("plots")
+@click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1)
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=PLOTS, show_default=True)
+def plots_command(results: tuple[Path, ...], into: Path) -> None:
+    """Draw what earlier runs measured."""
+    into.mkdir(parents=True, exist_ok=True)
+    for name, svg in plots(read(results)).items():
+        (into / name).write_text(svg)
+
+
 @main.command()
 @click.argument("results", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1)
 def table(results: tuple[Path, ...]) -> None:
     """Print the table of earlier runs again."""
-    rows = [json.loads(line) for file in results for line in file.read_text().splitlines()]
-    click.echo("\n".join(report.table(rows)))
+    click.echo("\n".join(report.table(read(results))))
+
+
+def read(results: tuple[Path, ...]) -> list[Row]:
+    """The rows of earlier runs."""
+    return [json.loads(line) for file in results for line in file.read_text().splitlines()]
 
 
 if __name__ == "__main__":

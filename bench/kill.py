@@ -17,7 +17,7 @@ from bench.side_by_side import Rows, open_stack
 
 JOBS = 100
 LATENCY_MS = 2000
-LIMIT_SECONDS = 100
+LIMIT_SECONDS = 150
 SLOW = [embedding(f"latency={LATENCY_MS}")]
 
 

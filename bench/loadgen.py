@@ -75,7 +75,11 @@ class Loads:
         flags = [f"-{name}={_flag(value)}" for name, value in options.items()]
         flags += [f"-url={url}", f"-requests={requests}", f"-marker=m{number}"]
         process = await asyncio.create_subprocess_exec(str(self.binary), "run", *flags, stdout=asyncio.subprocess.PIPE)
-        output, _ = await process.communicate()
+        try:
+            output, _ = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            raise
         requests.unlink()
         if process.returncode != 0:
             raise RuntimeError(f"the load generator ended with {process.returncode}")

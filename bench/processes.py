@@ -34,3 +34,9 @@ def usage(group: int) -> Usage:
             cpu += int(fields[11]) + int(fields[12])
             sizes.append(int(fields[21]) * _PAGE)
     return Usage(cpu / _TICK, sum(sizes), max(sizes))
+
+
+def machine_cpu() -> float:
+    """CPU seconds that all processes of this machine have used, and those that its host took away."""
+    user, nice, system, _idle, _wait, irq, softirq, steal = Path("/proc/stat").read_text().split()[1:9]
+    return sum(map(int, (user, nice, system, irq, softirq, steal))) / _TICK

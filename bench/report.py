@@ -27,8 +27,8 @@ def _references(rows: Sequence[Row]) -> list[str]:
 def _loads(rows: Sequence[Row]) -> list[str]:
     lines = [
         "| Scenario | Stack | accepted/s | jobs/s | polls/s | 202 p50 / p99 / p99.9 ms | result p50 / p99 / p99.9 ms "
-        "| calls a job | twice | failed | CPU ms a job | MB |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| calls a job | twice | failed | CPU ms a job | MB | others |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     loads = [row for row in rows if "accept_ms" in row and row["stack"] != "constant"]
     for name in dict.fromkeys(row["scenario"] for row in loads):
@@ -53,6 +53,7 @@ def _load(row: Row) -> str:
         f"{stack_cpu(row):.2f}: "
         + ", ".join(f"{part} {ms:.2f}" for part, ms in row["cpu_ms"].items() if part != "upstream"),
         f"{sum(row['rss_mb'].values())}",
+        f"{row.get('others_percent', 0)} %",
     ]
     return f"| {' | '.join(cells)} |"
 
