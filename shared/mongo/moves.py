@@ -14,8 +14,10 @@ from typing import Any
 from uuid import UUID
 
 from shared.job import DOCUMENT_VERSION, AttemptNote, Ending, Finish, Release, Status
+from shared.redaction import plain
 
 LIVE = [Status.PENDING.value, Status.PROCESSING.value]
+MAX_NOTE_CHARACTERS = 256
 MAX_NOTES = 20
 """Attempts kept in a job's history; the oldest are dropped."""
 
@@ -56,11 +58,18 @@ def _literals(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: _literal(value) for name, value in fields.items()}
 
 
+def _storable(note: dict[str, Any]) -> dict[str, Any]:
+    """A provider chooses some of these texts: one that BSON cannot hold would fail the whole batch of outcomes."""
+    return {
+        name: plain(value[:MAX_NOTE_CHARACTERS]) if isinstance(value, str) else value for name, value in note.items()
+    }
+
+
 def _with_notes(notes: Sequence[AttemptNote]) -> dict[str, Any]:
     """The history with these calls, and with when the claim under which they were made was due, made and recorded."""
     if not notes:
         return {}
-    added = [{**_literals(asdict(note)), **_OF_THE_CLAIM} for note in notes]
+    added = [{**_literals(_storable(asdict(note))), **_OF_THE_CLAIM} for note in notes[-MAX_NOTES:]]
     kept = {"$slice": [{"$concatArrays": [{"$ifNull": ["$attempts", []]}, added]}, -MAX_NOTES]}
     return {"attempts": kept}
 
