@@ -48,6 +48,7 @@ style:
 
 types:
 	$(BIN)/mypy
+	$(BIN)/mypy -p deploy.dashboards -p tests.deploy
 	cd client && ../$(BIN)/mypy
 
 unit:
@@ -83,4 +84,8 @@ lock: ## Resolve the newest packages that fit and write the lock files with thei
 		-o requirements/run.txt
 	for lock in $(EXTRA_LOCKS); do \
 		$(COMPILE) -c $(VENV)/all.txt requirements/$$lock.in -o requirements/$$lock.txt || exit; done
+	$(COMPILE) -c $(VENV)/all.txt --excludes requirements/never-in-run.txt pyproject.toml deploy/image/requirements.in \
+		-o deploy/image/requirements.txt
+	for lock in local-models build; do $(COMPILE) -c $(VENV)/all.txt --excludes requirements/never-in-run.txt \
+		deploy/image/$$lock.in -o deploy/image/$$lock.txt || exit; done
 	$(COMPILE) --upgrade requirements/bench-peers.in -o requirements/bench-peers.txt

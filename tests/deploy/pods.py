@@ -137,7 +137,7 @@ class Pod:
     def _spawn(self, command: Sequence[str], overrides: Mapping[str, str], log: Path) -> tuple[Any, int]:
         reader, writer = os.pipe()
         with log.open("ab") as output, contextlib.closing(os.fdopen(reader)) as info:
-            arguments = [*self._sandbox(writer, self.environ | overrides), *command]
+            arguments = [*self._sandbox(writer, {**self.environ, **overrides}), *command]
             process = subprocess.Popen(
                 arguments, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=[writer], env={}
             )

@@ -119,8 +119,8 @@ def test_installed_as_the_image_does_it_every_command_of_a_pod_starts(tmp_path: 
             target.parent.mkdir(parents=True, exist_ok=True)
             subprocess.run(["cp", "-r", ROOT / source, target], check=True)
     for step in steps:
-        command = step.replace("/opt/coatcheck", str(environment))
-        ran = subprocess.run(["sh", "-ec", command], cwd=sources, capture_output=True, text=True, check=False)
+        script = step.replace("/opt/coatcheck", str(environment))
+        ran = subprocess.run(["sh", "-ec", script], cwd=sources, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
     coatcheck = environment / "bin" / "coatcheck"
     for command in (["version"], ["edge", "--help"], ["worker", "--help"], ["keeper", "--help"], ["init", "--print"]):

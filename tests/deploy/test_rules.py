@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from coatcheck.drill.plan import SCENARIOS
+from coatcheck.drill.scenarios import SCENARIOS
 from tests.deploy.alert_cases import CASES, Series
 from tests.deploy.matrix import MATRIX
 from tests.deploy.promql import check_rules, promtool, series_names, used_matchers, used_names

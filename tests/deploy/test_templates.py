@@ -143,7 +143,7 @@ def test_keda_scales_on_what_the_keeper_counts_for_the_modalities_of_the_worker(
 
 def test_few_slots_still_give_a_threshold_and_a_given_one_wins() -> None:
     def threshold(worker: dict[str, Any]) -> str:
-        values = {"worker": {"keda": {"enabled": True}}, "keda": {"serverAddress": "http://p"}}
+        values: dict[str, Any] = {"worker": {"keda": {"enabled": True}}, "keda": {"serverAddress": "http://p"}}
         values["worker"] = values["worker"] | worker | {"keda": {"enabled": True} | worker.get("keda", {})}
         (scaled,) = render(values).kind("ScaledObject")
         return str(scaled["spec"]["triggers"][0]["metadata"]["threshold"])

@@ -26,6 +26,7 @@ class DevServer:
 
     url: str
     admin_url: str
+    mongodb_uri: str
 
     @property
     def environ(self) -> dict[str, str]:
@@ -66,7 +67,9 @@ def dev_server(directory: Path) -> Iterator[DevServer]:
     limit.cancel()
     assert said[-1].startswith("Ready"), "".join(said)
     try:
-        yield DevServer(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}")
+        mongod = (directory / "data" / "mongod" / "port").read_text()
+        uri = f"mongodb://127.0.0.1:{mongod}/?directConnection=true"
+        yield DevServer(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{admin_port}", uri)
     finally:
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=STOP_SECONDS)

@@ -98,8 +98,8 @@ def merged(*values: Mapping[str, Any]) -> dict[str, Any]:
     for one in values:
         for key, value in one.items():
             old = result.get(key)
-            both = isinstance(value, Mapping) and isinstance(old, Mapping)
-            result[key] = merged(old, value) if both else value
+            both = isinstance(old, Mapping) and isinstance(value, Mapping)
+            result[key] = merged(old or {}, value) if both else value
     return result
 
 
