@@ -7,6 +7,7 @@ import socket
 import time
 from typing import Any
 
+from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.future import Future
 from kafka.net.compat import KafkaNetClient
@@ -114,3 +115,8 @@ class ClientMaker:
     def __call__(self, **configs: Any) -> CalmClient:
         self.client = CalmClient(**configs)
         return self.client
+
+
+def set_fetch_wait(consumer: KafkaConsumer, milliseconds: int) -> None:
+    """Change how long the fetches of a consumer wait at the broker, from the next one on: the library fixes it."""
+    consumer._fetcher.config["fetch_max_wait_ms"] = milliseconds

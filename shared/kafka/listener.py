@@ -18,15 +18,15 @@ from kafka.errors import KafkaError
 from shared import metrics
 from shared.catalogue import MODALITIES
 from shared.kafka.bell import BadBell, decode_bell
-from shared.kafka.calm import CalmClient
+from shared.kafka.calm import CalmClient, set_fetch_wait
 from shared.kafka.connection import connection_arguments, silence_client_logs
+from shared.kafka.pace import Pace
 from shared.kafka.progress import Progress
 from shared.kafka.topics import group_name, topic_name
 from shared.settings import Settings
 
 log = logging.getLogger(__name__)
 
-POLL_MS = 500
 FULL_WAIT_SECONDS = 0.2
 MAX_HELD_IDS = 4096
 """Ids fetched and not yet taken by the event loop, above which no more are fetched."""
@@ -63,7 +63,7 @@ class BellListener:
     ) -> None:
         self._arguments = connection_arguments(settings)
         self._group = group_name(settings)
-        self._fetch_wait_ms = int(settings.kafka_fetch_wait_seconds * 1000)
+        self._pace = Pace(settings.kafka_busy_fetch_wait_seconds, settings.kafka_fetch_wait_seconds)
         self._modalities = {topic_name(settings, modality): modality for modality in modalities}
         self._all_topics = [topic_name(settings, modality) for modality in MODALITIES]
         self._heard = {modality: metrics.BELLS_HEARD.labels(modality) for modality in modalities}
@@ -157,7 +157,7 @@ class BellListener:
             heartbeat_interval_ms=int(HEARTBEAT_SECONDS * 1000),
             max_poll_interval_ms=REBALANCE_SECONDS * 1000,
             max_poll_records=_MAX_RECORDS,
-            fetch_max_wait_ms=self._fetch_wait_ms,
+            fetch_max_wait_ms=self._pace.wait_ms,
             fetch_max_bytes=_FETCH_BYTES,
             max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
             request_timeout_ms=_REQUEST_MS,
@@ -183,7 +183,7 @@ class BellListener:
         full = self._paused or self._held_ids >= MAX_HELD_IDS
         _align_pause(consumer, full)
         try:
-            batches = consumer.poll(timeout_ms=0 if full else POLL_MS)
+            batches = consumer.poll(timeout_ms=0 if full else self._pace.poll_ms)
             self._failures = 0
         except Exception as error:  # for a record that it cannot read the library raises whatever it tripped over
             self._recover(consumer, error)
@@ -193,6 +193,7 @@ class BellListener:
             self._keep(partition, records)
             progress.note(partition, records[-1].offset + 1)
         self._hand()
+        set_fetch_wait(consumer, self._pace.after(heard=bool(batches)))
         progress.commit_when_due()
         if full or not self._partitions:
             self._stirred.wait(FULL_WAIT_SECONDS)

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 from kafka import OffsetAndMetadata, TopicPartition
@@ -77,8 +78,10 @@ class StubConsumer:
         self.client = arguments["kafka_client"](**arguments | {"bootstrap_servers": "127.0.0.1:1"})
         self.assigned = {TopicPartition(topic, number) for topic in topics for number in (0, 1)}
         self.batches: list[dict[TopicPartition, list[ConsumerRecord]] | Exception] = []
+        self._fetcher = SimpleNamespace(config={"fetch_max_wait_ms": arguments.get("fetch_max_wait_ms")})
         self.committed: dict[TopicPartition, int] = {}
         self.polls = 0
+        self.fetch_waits: list[Any] = []
         self.positions: dict[TopicPartition, int] = {}
         self.sought_end = 0
         self.closed = False
@@ -97,6 +100,7 @@ class StubConsumer:
 
     def poll(self, timeout_ms: int) -> dict[TopicPartition, list[ConsumerRecord]]:
         self.polls += 1
+        self.fetch_waits.append(self._fetcher.config["fetch_max_wait_ms"])
         if self.batches and self._paused < self.assigned:
             batch = self.batches.pop(0)
             if isinstance(batch, Exception):

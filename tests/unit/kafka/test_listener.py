@@ -256,3 +256,24 @@ def test_a_closed_event_loop_ends_the_thread(made: list[StubConsumer], heard: He
     asyncio.run(until(lambda: bool(made)))
     made[0].put("c.text", encode_bell(ids(1)))
     asyncio.run(until(lambda: made[0].closed))
+
+
+async def test_fetches_wait_shorter_while_bells_come(
+    made: list[StubConsumer], listener: BellListener, heard: Heard
+) -> None:
+    await until(lambda: made and made[0].polls > 0)
+    assert made[0].arguments["fetch_max_wait_ms"] == 500
+    quick = BellListener(
+        Settings(kafka_busy_fetch_wait_seconds=0.02, kafka_topic_prefix="c"),
+        ("text",),
+        heard,
+        asyncio.get_running_loop(),
+    )
+    quick.start()
+    try:
+        await until(lambda: len(made) == 2)
+        made[1].put("c.text", encode_bell([uuid4()]))
+        await until(lambda: 20 in made[1].fetch_waits)
+        await until(lambda: made[1].fetch_waits[-1] == 500)
+    finally:
+        await quick.stop()
