@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pymongo
-from pymongo import UpdateOne
+from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from shared.errors import StoreUnavailable
@@ -48,6 +48,8 @@ class FleetVerbs:
             source=source,
         )
         try:
+            if len(ids) == 1:
+                return await self._claim_one(move)
             with self._db.bounded("claiming"):
                 claimed = (await self._db.jobs.update_many(move.filter, move.update)).matched_count
         except StoreUnavailable:
@@ -58,6 +60,14 @@ class FleetVerbs:
             held = {"_id": {"$in": list(ids)}, "lease.id": lease, "status": Status.PROCESSING.value}
             documents = await self._db.jobs.find(held, codec.CLAIM_FIELDS).to_list()
         return [codec.decode_claimed(document) for document in documents]
+
+    async def _claim_one(self, move: moves.Move) -> list[ClaimedJob]:
+        """One round trip instead of two: a lonely job is waited for by somebody."""
+        with self._db.bounded("claiming"):
+            document = await self._db.jobs.find_one_and_update(
+                move.filter, move.update, codec.CLAIM_FIELDS, return_document=ReturnDocument.AFTER
+            )
+        return [codec.decode_claimed(document)] if document else []
 
     async def due(self, modalities: Sequence[str], *, limit: int, takeover_after: float) -> list[DueJob]:
         now = self._db.now()

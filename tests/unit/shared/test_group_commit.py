@@ -46,6 +46,17 @@ async def test_what_arrives_during_a_batch_travels_together_in_the_next() -> Non
     assert gate.batches == [[1], [2, 3, 4]]
 
 
+async def test_batches_with_a_spacing_gather_what_comes_meanwhile() -> None:
+    gate, loop = Gate(), asyncio.get_running_loop()
+    commit = GroupCommit(gate.flush, max_items=8, spacing=0.2)
+    began = loop.time()
+    assert await commit.submit(1) == 2
+    lonely = loop.time() - began
+    assert await asyncio.gather(commit.submit(2), commit.submit(3)) == [4, 6]
+    assert loop.time() - began >= 0.2 > lonely
+    assert gate.batches == [[1], [2, 3]]
+
+
 async def test_each_caller_gets_his_own_outcome() -> None:
     commit = GroupCommit(Gate().flush, max_items=8)
     outcomes = await asyncio.gather(*(commit.submit(number) for number in (1, -2, 3)), return_exceptions=True)
