@@ -14,6 +14,7 @@ from coatcheck.dev.ports import LOOPBACK, free_ports
 from coatcheck.drill.brokers import Brokers, open_brokers
 from coatcheck.drill.clock import Clocks
 from coatcheck.drill.databases import Databases, Mongod
+from coatcheck.drill.disk import SmallDisk
 from coatcheck.drill.member import Member
 from coatcheck.drill.network import CLIENTS, Network
 from coatcheck.drill.owners import Owners
@@ -56,6 +57,8 @@ class Setup:
     size: Size = field(default_factory=Size)
     apache: bool = False
     wrong_clocks: bool = False
+    small_disks: tuple[int, ...] = ()
+    """Databases, by their number, whose disks can be filled."""
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
     environ: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     settings: str = ""
@@ -72,6 +75,7 @@ class Cluster:
         self.members: dict[str, list[Member]] = {}
         self.databases: Databases
         self.brokers: Brokers
+        self.disks: dict[str, SmallDisk] = {}
         self.urls: list[str] = []
         self._config = directory / "coatcheck.toml"
         self._config.write_text(_SETTINGS.format(provider=PROVIDER, port=upstream_port) + setup.settings)
@@ -81,6 +85,8 @@ class Cluster:
         size = self.setup.size
         if self.setup.wrong_clocks:
             await asyncio.to_thread(self.clocks.build)
+        for number in self.setup.small_disks:
+            await self._mount(f"mongod{number}")
         mongods = [await self._mongod(number) for number in range(size.databases)]
         self.databases = Databases(mongods)
         apache = self.setup.apache or size.brokers > 1
@@ -136,9 +142,11 @@ class Cluster:
         self.network.close()
 
     def kill_all(self) -> None:
-        """kill -9 whatever is left."""
+        """kill -9 whatever is left, and take the disks away."""
         for member in self.everybody:
             member.kill()
+        for disk in self.disks.values():
+            disk.unmount()
 
     async def victims(self, fault: Fault) -> list[Member]:
         """The members that a fault means at this moment."""
@@ -150,8 +158,8 @@ class Cluster:
         if fault.member == "all":
             return list(members)
         primary = await self.databases.primary()
-        chosen = [primary] if fault.member == "primary" else [i for i in range(len(members)) if i != primary]
-        return [members[number] for number in chosen]
+        others = [member for member in members if member.number != primary]
+        return {"primary": [members[primary]], "secondaries": others, "secondary": others[:1]}[fault.member]
 
     async def init(self) -> None:
         """Make indexes and topics, as `coatcheck init` does."""
@@ -165,6 +173,11 @@ class Cluster:
     def _groups(self) -> dict[int, str]:
         groups = {member.pid: member.name for member in self.everybody if member.pid}
         return {os.getpgid(0): CLIENTS, **groups}
+
+    async def _mount(self, name: str) -> None:
+        disk = SmallDisk(self.directory / name / "db")
+        await asyncio.to_thread(disk.mount)
+        self.disks[name] = disk
 
     async def _mongod(self, number: int) -> Mongod:
         (port,) = free_ports(1)

@@ -6,7 +6,6 @@ A kind is an async context manager: what comes before `yield` breaks, what comes
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
 import sys
@@ -17,7 +16,7 @@ from functools import partial
 from typing import Literal
 from uuid import UUID
 
-from coatcheck.drill import clock
+from coatcheck.drill import clock, disk
 from coatcheck.drill.cluster import PRODUCT, Cluster
 from coatcheck.drill.member import Member
 from coatcheck.drill.network import Trouble
@@ -165,6 +164,12 @@ async def _start_again(cluster: Cluster, members: Sequence[Member]) -> None:
         await cluster.init()
 
 
-def root() -> str:
-    """One line if we are not root; empty if we are."""
-    return "" if os.geteuid() == 0 else "mounting a small disk needs root"
+@kind("disk-full", "no room on its disk; it may die of that", ("mongod",), missing=disk.what_is_missing)
+async def _disk_full(cluster: Cluster, fault: Fault, victims: Sequence[Member]) -> AsyncIterator[None]:
+    disks = [cluster.disks[member.name] for member in victims]
+    await asyncio.gather(*(asyncio.to_thread(each.fill) for each in disks))
+    yield
+    for each in disks:
+        each.free()
+    await _start_again(cluster, [member for member in victims if not member.runs])
+    await cluster.databases.settled()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 
+from coatcheck.dev.child import ChildFailed
 from coatcheck.drill.cluster import Cluster
 from coatcheck.drill.faults import KINDS
 from coatcheck.drill.member import Member
@@ -25,7 +26,7 @@ class Nemesis:
         self._say = say
         self.applied: list[Applied] = []
         self.deaths: list[str] = []
-        """Members that ended although nobody broke them."""
+        """Members that ended although nobody broke them, or did not come back."""
 
     async def run(self) -> None:
         """Apply everything. Faults of one member never overlap: the next one waits until it is back."""
@@ -38,13 +39,19 @@ class Nemesis:
         async with AsyncExitStack() as turns:
             for member in self._concerned(fault):
                 await turns.enter_async_context(member.turn)
-            victims = await self._cluster.victims(fault)
-            self._tell(str(fault))
-            began = time.monotonic()
-            async with KINDS[fault.kind].act(self._cluster, fault, victims):
-                await asyncio.sleep(fault.lasts)
-                over = time.monotonic()
-            self.applied.append(Applied(fault, began, over, time.monotonic()))
+            try:
+                await self._apply(fault)
+            except (ChildFailed, TimeoutError) as error:
+                self.deaths.append(f"after {fault}: {error}")
+
+    async def _apply(self, fault: Fault) -> None:
+        victims = await self._cluster.victims(fault)
+        self._tell(f"{fault} for {fault.lasts:.1f} s")
+        began = over = time.monotonic()
+        async with KINDS[fault.kind].act(self._cluster, fault, victims):
+            await asyncio.sleep(fault.lasts)
+            over = time.monotonic()
+        self.applied.append(Applied(fault, began, over, time.monotonic()))
 
     def _concerned(self, fault: Fault) -> list[Member]:
         """Whose turn it must be, always in the same order."""

@@ -30,9 +30,8 @@ class _End(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        loop = asyncio.get_running_loop()
-        loop.call_soon(self._wait_or_read)  # uvloop begins to read after this, so a pause now would not last
-        self._arm(loop)
+        # uvloop begins to read after this, so a pause now would not last.
+        asyncio.get_running_loop().call_soon(self._wait_or_read)
 
     def data_received(self, data: bytes) -> None:
         self.pipe.carry(self, data)
@@ -68,10 +67,11 @@ class _End(asyncio.Protocol):
             self.transport.resume_reading()
 
     def write(self, data: bytes, delay: float) -> None:
-        """Send after `delay` seconds and once there is a connection, never before what was given earlier."""
+        """Send after `delay` seconds, never before what was given earlier."""
         loop = asyncio.get_running_loop()
-        if self.transport is not None and not delay and not self._late:
-            self.transport.write(data)
+        if not delay and not self._late:
+            if self.transport is not None:
+                self.transport.write(data)
             return
         self._late.append((loop.time() + delay, data))
         self._late_bytes += len(data)
@@ -80,7 +80,7 @@ class _End(asyncio.Protocol):
         self._arm(loop)
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._late and self._timer is None and self.transport is not None:
+        if self._late and self._timer is None:
             self._timer = loop.call_at(self._late[0][0], self._send_late)
 
     def _send_late(self) -> None:
@@ -121,6 +121,7 @@ class Pipe(_End):
         self._delay = 0.0
         self._bytes_left: int | None = None
         self._ended = False
+        self._early: list[bytes] | None = []  # what came before there was anybody to give it to
         self._flows = asyncio.Event()
         self._flows.set()
 
@@ -140,6 +141,9 @@ class Pipe(_End):
             return
         if self._gone_for_good():
             self._far.abort()
+        early, self._early = self._early or [], None
+        for data in early:
+            self.carry(self, data)
 
     def _gone_for_good(self) -> bool:
         return self._ended
@@ -150,6 +154,9 @@ class Pipe(_End):
 
     def carry(self, end: _End, data: bytes) -> None:
         """Bring what one end received to the other."""
+        if self._early is not None:
+            self._early.append(data)
+            return
         if self._bytes_left is not None:
             data, self._bytes_left = data[: self._bytes_left], self._bytes_left - len(data)
         self.other(end).write(data, self._delay)

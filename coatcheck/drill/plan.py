@@ -11,7 +11,7 @@ MARGIN = 0.1
 """Share of the load's time at its beginning and end that stays free of faults."""
 
 Which = int | str
-"""A member's number, "any" to draw one, "all", or a role that only the moment decides: "primary", "secondaries"."""
+"""A member's number, "any" to draw one, "all", or a role of the moment: "primary", "secondary", "secondaries"."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
         else:
             possible.append(draw)
     wrong_clocks = any(draw.kind == "clock" for draw in possible)
+    full = {draw.member for draw in possible if draw.kind == "disk-full" and isinstance(draw.member, int)}
     return (
         replace(
             scenario,
@@ -101,7 +102,7 @@ def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
             seconds=options.seconds or scenario.seconds,
             faults=options.faults or scenario.faults,
         ),
-        replace(setup, wrong_clocks=wrong_clocks),
+        replace(setup, wrong_clocks=wrong_clocks, small_disks=tuple(sorted(full))),
     )
 
 

@@ -1,0 +1,132 @@
+"""What a drill does to connections and clocks, done to real sockets and a real process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from coatcheck.dev.ports import LOOPBACK
+from coatcheck.drill.clock import Clocks
+from coatcheck.drill.network import Network, Trouble
+from coatcheck.drill.owners import Owners
+
+SECONDS = 20.0
+LINK = (["client"], ["mongod*"])
+
+
+class Line:
+    """A client's connection to a server that says everything again."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    async def echo(self, seconds: float = SECONDS) -> float:
+        """Send, wait for the echo; the seconds it took."""
+        began = time.monotonic()
+        self._writer.write(b"ping")
+        async with asyncio.timeout(seconds):
+            assert await self._reader.readexactly(4) == b"ping"
+        return time.monotonic() - began
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(data)
+
+
+@asynccontextmanager
+async def network(me: str = "client") -> AsyncIterator[tuple[Network, int]]:
+    """A network with one door, in front of an echo, and the port of the door."""
+
+    server = await asyncio.get_running_loop().create_server(Echo, LOOPBACK, 0)
+    net = Network(Owners(lambda: {os.getpgid(0): me}).of)
+    try:
+        yield net, await net.open_door("mongod0", server.sockets[0].getsockname()[1])
+    finally:
+        net.close()
+        server.close()
+        await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def line(door: int) -> AsyncIterator[Line]:
+    made = Line(*await asyncio.open_connection(LOOPBACK, door))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+async def test_a_cut_link_is_silent_and_loses_nothing_when_it_is_mended() -> None:
+    async with network() as (net, door), line(door) as old:
+        await old.echo()
+        with net.trouble(Trouble("cut", *LINK)):
+            async with line(door) as fresh:
+                for each in (old, fresh):
+                    with pytest.raises(TimeoutError):
+                        await each.echo(0.3)
+        await old.echo()
+
+
+async def test_a_delay_holds_in_both_directions_and_keeps_the_order() -> None:
+    async with network() as (net, door), line(door) as slow:
+        with net.trouble(Trouble("delay", *LINK, seconds=0.3)):
+            assert await slow.echo() >= 0.59
+        await slow.echo()
+
+
+async def test_a_reset_link_fails_at_once_and_so_do_new_connections() -> None:
+    async with network() as (net, door), line(door) as old:
+        await old.echo()
+        with net.trouble(Trouble("reset", *LINK)):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await old.echo()
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                async with line(door) as fresh:
+                    await fresh.echo()
+        async with line(door) as fresh:
+            await fresh.echo()
+
+
+async def test_a_truncated_link_breaks_in_the_middle() -> None:
+    async with network() as (net, door), line(door) as doomed:
+        await doomed.echo()
+        with net.trouble(Trouble("truncate", *LINK)), pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            for _ in range(1000):
+                await doomed.echo()
+
+
+async def test_a_trouble_leaves_other_members_alone() -> None:
+    async with network(me="worker1") as (net, door), line(door) as other:
+        with net.trouble(Trouble("cut", ["edge*", "worker0"], ["mongod0"]), Trouble("cut", ["worker1"], ["broker*"])):
+            await other.echo()
+
+
+def test_a_preloaded_process_reads_the_clock_that_it_is_given_and_waits_by_the_right_one(tmp_path: Path) -> None:
+    clocks = Clocks(tmp_path)
+    clocks.build()
+    environ = {**os.environ, **clocks.environ("worker0")}
+    clocks.set("worker0", -600)
+    script = (
+        "import threading, time; began = time.monotonic(); time.sleep(0.1); threading.Event().wait(0.1)\n"
+        "print(time.time(), time.monotonic() - began)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], env=environ, capture_output=True, text=True, check=True)
+    wrong, waited = map(float, ran.stdout.split())
+    assert -SECONDS < time.time() - 600 - wrong < SECONDS
+    assert 0.2 <= waited < SECONDS
