@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from coatcheck.cli.options import pass_on
 from coatcheck.dev.options import DevOptions
 from coatcheck.dev.stack import run
 
@@ -48,4 +49,5 @@ def dev(**options: Any) -> None:
     Ready once a real embedding went through. Ctrl-C stops all in order. For development: its API needs no key, its
     broker forgets, its database has one node.
     """
+    pass_on()  # --config and the logs' options, to the components that this starts
     click.get_current_context().exit(asyncio.run(run(DevOptions(**options))))

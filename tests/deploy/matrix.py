@@ -12,6 +12,7 @@ MATRIX: dict[str, dict[str, Any]] = {
         "listenAddress": "::",
     },
     "encrypted and authenticated": {
+        "statusPage": {"existingSecret": "status-page"},
         "mongodb": {"tls": {"existingSecret": "mongodb-ca"}},
         "kafka": {
             "bootstrapServers": "kafka-0:9094, kafka-1:9094",

@@ -47,6 +47,10 @@
 
 {{/* Variables of a component that listens. */}}
 {{- define "coatcheck.listenEnv" -}}
+{{- if .root.Values.statusPage.existingSecret }}
+- name: COATCHECK_ADMIN_TOKEN_FILE
+  value: /etc/coatcheck/status-page/token
+{{- end }}
 - name: COATCHECK_ADMIN_HOST
   value: {{ .root.Values.listenAddress | quote }}
 - name: COATCHECK_ADMIN_PORT
@@ -98,6 +102,11 @@ resources:
 {{- if .root.Values.kafka.tls.existingSecret }}
 - name: kafka-tls
   mountPath: /etc/coatcheck/kafka-tls
+  readOnly: true
+{{- end }}
+{{- if and .root.Values.statusPage.existingSecret (has .component (list "edge" "worker" "keeper")) }}
+- name: status-page
+  mountPath: /etc/coatcheck/status-page
   readOnly: true
 {{- end }}
 {{- if .config }}
@@ -154,6 +163,19 @@ resources:
     items:
       - key: {{ .tls.existingSecretKey }}
         path: ca.crt
+{{- end }}
+{{- end }}
+{{- if has .component (list "edge" "worker" "keeper") }}
+{{- with .root.Values.statusPage }}
+{{- if .existingSecret }}
+- name: status-page
+  secret:
+    secretName: {{ .existingSecret }}
+    defaultMode: 0440
+    items:
+      - key: {{ .existingSecretKey }}
+        path: token
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if .config }}
