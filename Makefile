@@ -73,7 +73,7 @@ drill: ## Try to lose a job: kill -9 everything while it works
 bench: ## Measure this and its peers (needs Go; Redis, Node for peers); QUICK=1 two minutes, TEST_KAFKA=apache, ONLY=stack
 	@$(ENVIRONMENT) test
 	@! command -v redis-server >/dev/null || $(PYTHON) -m coatcheck.dev.environment .venv-peers bench-peers
-	@BENCH_PEER_PYTHON=$(CURDIR)/.venv-peers/bin/python $(BIN)/python -m bench $(if $(QUICK),--quick) \
+	@BENCH_PEER_PYTHON=$(CURDIR)/.venv-peers/bin/python $(BIN)/python -m bench $(if $(SMOKE),--smoke,$(if $(QUICK),--quick)) \
 		$(if $(TEST_KAFKA),--broker $(TEST_KAFKA)) $(addprefix --only ,$(ONLY))
 
 lock: ## Resolve the newest packages that fit and write the lock files with their hashes

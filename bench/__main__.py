@@ -20,7 +20,7 @@ from bench.loadgen import GoMissing, Loads, Upstream
 from bench.measure import Row
 from bench.noisy import noisy
 from bench.plots import plots
-from bench.side_by_side import Plan, Rows, compare
+from bench.side_by_side import Plan, Rows, Thoroughness, compare
 
 RESULTS = Path(__file__).parent / "results"
 PLOTS = Path(__file__).parents[1] / "docs" / "performance"
@@ -54,17 +54,21 @@ BROKER = click.option(
 
 
 @click.group(invoke_without_command=True)
-@click.option("--quick", is_flag=True, help="Two minutes.")
+@click.option("--quick", "thoroughness", flag_value="quick", help="Two minutes.")
+@click.option("--smoke", "thoroughness", flag_value="smoke", help="Tiny loads: does the harness work, is nothing lost?")
 @BROKER
 @click.option("--only", multiple=True, help="A stack: coatcheck, celery, taskiq, bullmq. Repeatable; default all.")
 @click.pass_context
-def main(context: click.Context, quick: bool, broker: str, only: tuple[str, ...]) -> None:
+def main(context: click.Context, thoroughness: Thoroughness | None, broker: str, only: tuple[str, ...]) -> None:
     """Measure throughput, latency, CPU and memory, with the peers beside us in the same run."""
     if context.invoked_subcommand is None:
-        plan = Plan(quick, broker, only)
+        plan = Plan(thoroughness or "whole", broker, only)
         rows = run(lambda *parts: compare(plan, *parts))
         click.echo("\n".join(report.table(rows.rows)))
         click.echo(f"\nEvery row: {rows.file}", err=True)
+        complaints = report.complaints(rows.rows)
+        if complaints:
+            raise click.ClickException("; ".join(complaints))
 
 
 @main.command("kill")

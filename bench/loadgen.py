@@ -29,7 +29,7 @@ def build(directory: Path) -> Path:
     """Compile both. Raises GoMissing."""
     go = shutil.which("go")
     if go is None:
-        raise GoMissing("the load generator needs the Go compiler: install Go 1.22 or newer and have `go` on PATH")
+        raise GoMissing("the load generator needs the Go compiler: install Go 1.19 or newer and have `go` on PATH")
     binary = directory / "load"
     subprocess.run([go, "build", "-o", str(binary), "."], cwd=SOURCE, check=True)
     return binary

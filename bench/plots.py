@@ -13,6 +13,7 @@ from bench.targets import PRODUCT, Row
 WIDTH, HEIGHT = 760, 340
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 56, 46
 COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#8d6a9f", "#d9a441", "#5c677d", "#2a9d8f")
+_STEPS = [step * 10.0**power for power in range(-3, 7) for step in (1, 2, 5)]
 _TEXT = 'font-family="sans-serif" font-size="12" fill="#222"'
 
 
@@ -38,16 +39,14 @@ class Axis:
             step = 10 ** math.floor(math.log10(self.high))
             step = next(each for each in (step / 5, step / 2, step, step * 2) if self.high / each <= 6)
             return [number * step for number in range(int(self.high / step) + 1)]
-        first, last = math.ceil(math.log10(self.low)), math.floor(math.log10(self.high))
-        return [10.0**power for power in range(first, last + 1)]
+        return [tick for tick in _STEPS if self.low <= tick <= self.high]
 
 
 def _axis(values: Sequence[float], *, logarithmic: bool = False) -> Axis:
     if logarithmic:
         positive = [value for value in values if value > 0] or [1.0]
-        return Axis(
-            10 ** math.floor(math.log10(min(positive))), 10 ** math.ceil(math.log10(max(positive) * 1.01)), True
-        )
+        low = max(tick for tick in _STEPS if tick <= max(min(positive), _STEPS[0]))
+        return Axis(low, next(tick for tick in _STEPS if tick > max(positive)), True)
     return Axis(0.0, max([*values, 1e-9]) * 1.08)
 
 

@@ -87,3 +87,16 @@ def _verdicts(judged: Sequence[Verdict]) -> list[str]:
             outcome = "met" if verdict.met else "missed"
             lines.append(f"| {target.name} | {wanted} | {verdict.figure:.2f} {target.unit} | {outcome} |")
     return lines
+
+
+def complaints(rows: Sequence[Row]) -> list[str]:
+    """What must never be, however slow the machine: a job of ours that failed, was lost or was called for twice."""
+    found = []
+    for row in rows:
+        if row["stack"] != "coatcheck" or "accept_ms" not in row or row["scenario"] == scenarios.FAILING:
+            continue
+        if row["failed"] or row["unended"]:
+            found.append(f"{row['scenario']}: {row['failed'] + row['unended']} jobs failed or did not end")
+        if row["upstream"]["repeated"]:
+            found.append(f"{row['scenario']}: {row['upstream']['repeated']} jobs were called for twice")
+    return found

@@ -31,20 +31,19 @@ def to_result(callers: int, seconds: float) -> dict[str, object]:
     return {"mode": "result", "callers": callers, "jobs": 0, "period": f"{seconds}s", "poll": POLL}
 
 
-def side_by_side(quick: bool) -> list[Scenario]:
+def side_by_side(seconds: float, *, callers: int = 500, more: bool = False) -> list[Scenario]:
     """Those that are measured for every stack, in this order; the submits leave a backlog and come last."""
-    seconds = 3.0 if quick else 15.0
     storm = {"mode": "storm", "callers": 64, "period": f"{seconds}s"}
     stored = {"mode": "result", "callers": 64, "jobs": 200, "poll": POLL}
     arrivals = {"mode": "result", "rate": 100, "jobs": int(seconds * 150), "poll": "10ms", "callers": 128}
     some = [
         Scenario(STORM, storm, first=stored),
-        Scenario(RESULT_0, to_result(500, seconds)),
-        Scenario(RESULT_100, to_result(500, seconds), [embedding("latency=100")]),
+        Scenario(RESULT_0, to_result(callers, seconds)),
+        Scenario(RESULT_100, to_result(callers, seconds), [embedding("latency=100")]),
         Scenario(RATE_100, arrivals, [embedding("latency=100")]),
     ]
     submit = Scenario(SUBMIT, {"mode": "submit", "callers": 128, "jobs": 0, "period": f"{seconds}s"})
-    return [*some, submit] if quick else [*some, *_more(seconds), submit]
+    return [*some, *(_more(seconds) if more else []), submit]
 
 
 def _more(seconds: float) -> list[Scenario]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -22,13 +23,17 @@ from bench.running import Running
 from coatcheck.dev.child import ChildFailed, ProgramMissing
 
 PRODUCT = "coatcheck"
+Thoroughness = Literal["whole", "quick", "smoke"]
+SECONDS = {"whole": 15.0, "quick": 3.0, "smoke": 0.5}
+IDLE_SECONDS = {"whole": (15.0, 20.0), "quick": (3.0, 5.0), "smoke": (0.0, 1.0)}
+"""To settle, and to look."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What is compared, and how thoroughly."""
 
-    quick: bool
+    thoroughness: Thoroughness
     broker: str
     only: Sequence[str] = ()
 
@@ -38,7 +43,11 @@ class Plan:
 
     def peers(self) -> list[Peer]:
         """The peers, with every write synced as well when there is time."""
-        return [each for each in (*PEERS, *(() if self.quick else ALWAYS)) if self.takes(each.name.partition(",")[0])]
+        return [
+            each
+            for each in (*PEERS, *(ALWAYS if self.thoroughness == "whole" else ()))
+            if self.takes(each.name.partition(",")[0])
+        ]
 
     def stacks(self) -> list[Variant | Peer]:
         """All, the product first."""
@@ -82,10 +91,14 @@ async def compare(plan: Plan, directory: Path, loads: Loads, upstream: Upstream,
     async with contextlib.AsyncExitStack() as opened:
         stacks = await _start(plan, directory, upstream, loads, opened, rows)
         await _references(directory, stacks, loads, upstream, rows)
-        rows.add(*await idle(stacks, *((3.0, 5.0) if plan.quick else (15.0, 20.0))))
+        rows.add(*await idle(stacks, *IDLE_SECONDS[plan.thoroughness]))
         for running in stacks:
             await loads.run(running.url, [embedding()], **scenarios.WARM_UP.flags)
-        for scenario in scenarios.side_by_side(plan.quick):
+        for scenario in scenarios.side_by_side(
+            SECONDS[plan.thoroughness],
+            callers=50 if plan.thoroughness == "smoke" else 500,
+            more=plan.thoroughness == "whole",
+        ):
             for running in stacks:
                 if scenario.product_only and running.name != PRODUCT:
                     continue

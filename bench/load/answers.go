@@ -7,10 +7,13 @@ import (
 
 // respond makes the answer of one endpoint: just enough fields that a client takes it for one.
 func respond(path, model string, inputs []string, size int) (string, []byte) {
-	text := strings.Repeat("x", max(size, 16))
+	if size == 0 {
+		size = 16
+	}
+	text := strings.Repeat("x", size)
 	switch path = strings.TrimPrefix(path, "/v1"); {
 	case path == "/embeddings":
-		return "application/json", embeddings(model, inputs, size)
+		return "application/json", embeddings(model, inputs, size/2)
 	case path == "/chat/completions":
 		return object(`{"id":"c","object":"chat.completion","created":1,"model":%q,"choices":[{"index":0,"message":`+
 			`{"role":"assistant","content":%q},"finish_reason":"stop"}],`+usage+`}`, model, text)

@@ -33,7 +33,7 @@ type answer struct {
 
 func newClient(host string, connections int) *client {
 	c := &client{host: host, free: make(chan *connection, connections)}
-	for range connections {
+	for i := 0; i < connections; i++ {
 		c.free <- nil // dialled when it is first needed
 	}
 	return c

@@ -1,3 +1,3 @@
 module coatcheck/bench/load
 
-go 1.22
+go 1.19

@@ -22,10 +22,17 @@ const (
 // bucketOf keeps the ten leading bits of a number of microseconds.
 func bucketOf(micros int64) int {
 	if micros < 2*perOctave {
-		return int(max(micros, 0))
+		if micros < 0 {
+			return 0
+		}
+		return int(micros)
 	}
 	shift := bits.Len64(uint64(micros)) - halfBits - 1
-	return min((shift+1)*perOctave+int(micros>>shift)-perOctave, octaves*perOctave-1)
+	bucket := (shift+1)*perOctave + int(micros>>shift) - perOctave
+	if bucket >= octaves*perOctave {
+		return octaves*perOctave - 1
+	}
+	return bucket
 }
 
 // highestIn is the largest number of microseconds that falls into a bucket.
@@ -58,11 +65,17 @@ func (h *histogram) count() int64 {
 
 // at is the value in milliseconds that this share of all values does not exceed.
 func (h *histogram) at(share float64) float64 {
-	rank := max(int64(share*float64(h.count())+0.5), 1)
+	rank := int64(share*float64(h.count()) + 0.5)
+	if rank < 1 {
+		rank = 1
+	}
 	var seen int64
 	for i := range h.buckets {
 		if seen += h.buckets[i].Load(); seen >= rank {
-			return float64(min(highestIn(i), h.longest.Load())) / 1000
+			if longest := h.longest.Load(); longest < highestIn(i) {
+				return float64(longest) / 1000
+			}
+			return float64(highestIn(i)) / 1000
 		}
 	}
 	return 0

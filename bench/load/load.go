@@ -117,7 +117,10 @@ func (l *load) prepare(base, file, keys string) error {
 		l.requests[i].pieces = bytes.Split(l.requests[i].Body, []byte("{n}"))
 	}
 	if l.conns == 0 {
-		l.conns = min(l.callers, 256)
+		l.conns = l.callers
+		if l.conns > 256 {
+			l.conns = 256
+		}
 	}
 	l.client = newClient(l.host, l.conns)
 	return nil
@@ -139,7 +142,7 @@ func (l *load) run(ctx context.Context) {
 
 func (l *load) closedLoop(ctx context.Context, one func(context.Context, int64, time.Time)) {
 	var group sync.WaitGroup
-	for range l.callers {
+	for caller := 0; caller < l.callers; caller++ {
 		group.Add(1)
 		go func() {
 			defer group.Done()
@@ -166,10 +169,10 @@ func (l *load) openLoop(ctx context.Context) {
 		due := l.started.Add(time.Duration(float64(number-1) / l.rate * float64(time.Second)))
 		time.Sleep(time.Until(due))
 		group.Add(1)
-		go func() {
+		go func(number int64) {
 			defer group.Done()
 			l.toResult(ctx, number, due)
-		}()
+		}(number)
 	}
 	group.Wait()
 }
@@ -177,14 +180,14 @@ func (l *load) openLoop(ctx context.Context) {
 func (l *load) storm(ctx context.Context) {
 	until := time.Now().Add(l.period)
 	var group sync.WaitGroup
-	for caller := range l.callers {
+	for caller := 0; caller < l.callers; caller++ {
 		group.Add(1)
-		go func() {
+		go func(caller int) {
 			defer group.Done()
 			for turn := caller; time.Now().Before(until) && ctx.Err() == nil; turn += l.callers {
 				l.pollOnce(ctx, l.finished.heads[turn%len(l.finished.heads)])
 			}
-		}()
+		}(caller)
 	}
 	group.Wait()
 }
@@ -194,7 +197,7 @@ func (l *load) mixed(ctx context.Context, number int64, began time.Time) {
 	if !ok {
 		return
 	}
-	for range l.polls {
+	for poll := 0; poll < l.polls; poll++ {
 		l.pollOnce(ctx, l.finished.some(number, where))
 	}
 	l.finished.add(where)
@@ -266,7 +269,7 @@ func (l *load) pollOnce(ctx context.Context, head string) (answer, error) {
 
 func (l *load) refuse(got answer, err error) {
 	if l.failed.Add(1) == 1 {
-		fmt.Fprintln(os.Stderr, "first failure:", got.status, err, string(got.body[:min(len(got.body), 300)]))
+		fmt.Fprintf(os.Stderr, "first failure: %d %v %.300s\n", got.status, err, got.body)
 	}
 }
 
@@ -291,7 +294,7 @@ func (j *jobs) some(number int64, otherwise string) string {
 
 func (l *load) report() {
 	seconds := time.Since(l.started).Seconds()
-	accepting := max(time.Duration(l.lastAccept.Load()).Seconds(), 1e-9)
+	accepting := time.Duration(l.lastAccept.Load()).Seconds() + 1e-9
 	accepted, ended, polls := l.accepted.count(), l.ended.count(), l.polled.count()
 	printJSON(map[string]any{
 		"mode": l.mode, "callers": l.callers, "rate": l.rate, "seconds": seconds, "poll_ms": l.poll.Milliseconds(),

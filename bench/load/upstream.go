@@ -50,9 +50,9 @@ func runUpstream(arguments []string) {
 	flags.Parse(arguments)
 	u := &upstream{seen: map[uint64]struct{}{}}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /counters", u.count)
-	mux.HandleFunc("POST /reset", u.reset)
-	mux.HandleFunc("POST /", u.answer)
+	mux.HandleFunc("/counters", u.count)
+	mux.HandleFunc("/reset", u.reset)
+	mux.HandleFunc("/", u.answer)
 	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", *port))
 	if err != nil {
 		fail(err)
@@ -117,7 +117,9 @@ func (u *upstream) begin(inputs []string) int64 {
 	c.Calls++
 	c.Inputs += int64(len(inputs))
 	c.Running++
-	c.Peak = max(c.Peak, c.Running)
+	if c.Running > c.Peak {
+		c.Peak = c.Running
+	}
 	for _, input := range inputs {
 		word, _, found := strings.Cut(input, " ")
 		if !found || !strings.HasPrefix(word, "m") || !strings.Contains(word, "-") {
@@ -148,7 +150,10 @@ func (u *upstream) end(answered int, failed bool) {
 // read takes the model and the inputs out of a JSON body; of a form, only the model.
 func read(body []byte, kind string) (string, []string) {
 	if !strings.HasPrefix(kind, "application/json") {
-		_, rest, _ := strings.Cut(string(body[:min(len(body), 4096)]), `name="model"`)
+		if len(body) > 4096 {
+			body = body[:4096]
+		}
+		_, rest, _ := strings.Cut(string(body), `name="model"`)
 		fields := strings.Fields(rest)
 		if len(fields) == 0 {
 			return "", []string{""}
