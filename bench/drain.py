@@ -54,8 +54,8 @@ async def _drain(running: Running, jobs: int, loads: Loads, upstream: Upstream) 
         "jobs": jobs,
         "answered": series[-1][1],
         "seconds": series[-1][0],
-        "first_tenth_per_s": _rate(series, 0.02, 0.12),
-        "last_tenth_per_s": _rate(series, 0.9, 1.0),
+        "first_tenth_per_s": rate(series, 0.02, 0.12),
+        "last_tenth_per_s": rate(series, 0.9, 1.0),
         "per_s": series[-1][1] / series[-1][0],
         "calls_per_job": (await upstream.counters())["calls"] / jobs,
         "rss_mb": {part: round(used.rss / 2**20) for part, used in after.items()},
@@ -83,7 +83,7 @@ async def _watch(upstream: Upstream, jobs: int) -> list[tuple[float, int]]:
     return series
 
 
-def _rate(series: list[tuple[float, int]], first: float, last: float) -> float:
+def rate(series: list[tuple[float, int]], first: float, last: float) -> float:
     """Answers a second while these shares of all were answered. The first moments, while slots fill, are left out."""
     total = series[-1][1]
     inside = [(second, count) for second, count in series if first * total <= count <= last * total]

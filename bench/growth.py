@@ -13,14 +13,14 @@ from uuid import uuid4
 import click
 
 from bench import scenarios
-from bench.filling import DATABASE, admin_command, fill
+from bench.filling import DATABASE, RESULT, admin_command, fill
 from bench.loadgen import Loads, Upstream, embedding
 from bench.measure import Row, Scenario, measure
 from bench.product import Variant, coatcheck
 from bench.references import new_job
 from bench.running import Running
 from bench.side_by_side import Rows
-from shared.job import Ending
+from shared.job import Ending, Finish, Status
 from shared.mongo.client import connect
 from shared.mongo.store import MongoStore
 from shared.settings import Settings, load_settings
@@ -85,7 +85,7 @@ async def _verbs(running: Running, size: int) -> Row:
     async with connect(settings, role="fleet", wait=10.0) as database:
         store = MongoStore(database, settings)
         found = {
-            "claim and find 64": await _median(lambda: _claimed(store, settings)),
+            "submit, claim and record 64": await _median(lambda: _worked(store, settings)),
             "sweep": await _median(lambda: store.due(("embeddings",), limit=500, takeover_after=1.0)),
             "keeper: overdue": await _median(lambda: store.expire(500, lambda _: _never()), rounds=5),
             "keeper: counts": await _median(store.backlog, rounds=5),
@@ -99,11 +99,13 @@ def _never() -> Ending:
     raise AssertionError("nothing is overdue here")
 
 
-async def _claimed(store: MongoStore, settings: Settings) -> None:
-    """Submit 64 jobs of a modality that no worker here serves quickly enough to notice, and claim them at once."""
+async def _worked(store: MongoStore, settings: Settings) -> None:
+    """Submit 64 jobs without bells, and claim and end them before a sweep can see them."""
     jobs = [new_job(store.now()) for _ in range(BATCH)]
     await store.submit([(job, None) for job in jobs])
-    await store.claim([job.id for job in jobs], lease=uuid4(), worker="bench", suspects=False)
+    held = await store.claim([job.id for job in jobs], lease=uuid4(), worker="bench", suspects=False)
+    ends = [Finish(job.id, job.lease, Status.COMPLETED, 200, RESULT, settings.result_ttl_seconds) for job in held]
+    await store.record(ends)
 
 
 async def _median(once: Callable[[], Awaitable[Any]], rounds: int = ROUNDS) -> float:

@@ -52,9 +52,9 @@ class Asked:
         }
 
 
-def embedding(script: str = "", text: str = "the cat sat on the mat") -> Asked:
+def embedding(script: str = "", *, provider: str = "upstream") -> Asked:
     """A small embedding request; the upstream does what the script says, such as latency=100."""
-    body = {"model": f"upstream/{script or 'fast'}", "input": "{n} " + text}
+    body = {"model": f"{provider}/{script or 'fast'}", "input": "{n} the cat sat on the mat"}
     return Asked("/v1/async/embeddings", json.dumps(body).encode())
 
 

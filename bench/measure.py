@@ -29,6 +29,8 @@ class Scenario:
     flags: Mapping[str, object]
     asked: Sequence[Asked] = field(default_factory=lambda: [embedding()])
     product_only: bool = False
+    batched: Sequence[Asked] = ()
+    """The same, to be asked of the product once more with micro-batches on."""
     first: Mapping[str, object] = field(default_factory=dict)
     """Flags of a load before it, which is not measured."""
 

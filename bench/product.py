@@ -19,7 +19,16 @@ from coatcheck.dev.supervisor import Part
 from tests.support.apache_kafka import ApacheKafka
 
 SLOTS = 1000
-_PROVIDER = '[providers.upstream]\nkind = "openai"\nbase_url = "{url}/v1"\n'
+_PROVIDERS = """\
+[providers.upstream]
+kind = "openai"
+base_url = "{url}/v1"
+
+[providers.batching]
+kind = "openai"
+base_url = "{url}/v1"
+batch_texts = 64
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +39,6 @@ class Variant:
     broker: str = "embedded"
     """embedded, apache (Java and Maven), or none: a bootstrap address where nothing listens."""
     workers: int = 1
-    provider: str = ""
-    """More lines of the upstream's table."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """More COATCHECK_ variables."""
 
@@ -110,7 +117,7 @@ def _worker_name(number: int) -> str:
 
 def _environment(directory: Path, upstream: str, variant: Variant) -> dict[str, str]:
     config = directory / "coatcheck.toml"
-    config.write_text(_PROVIDER.format(url=upstream) + variant.provider)
+    config.write_text(_PROVIDERS.format(url=upstream))
     return {
         **os.environ,
         "COATCHECK_CONFIG": str(config),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench import scenarios
-from bench.targets import Row, Verdict, stack_cpu, verdicts
+from bench.targets import BATCHING, PRODUCT, Row, Verdict, stack_cpu, verdicts
 
 
 def table(rows: Sequence[Row]) -> list[str]:
@@ -77,15 +77,16 @@ def _idle(rows: Sequence[Row]) -> list[str]:
 
 
 def _verdicts(judged: Sequence[Verdict]) -> list[str]:
-    lines = ["| Target | wanted | measured | |", "|---|---|---|---|"]
+    lines = ["| Target | wanted | measured | by CPU a job | |", "|---|---|---|---|---|"]
     for verdict in judged:
         target = verdict.target
         wanted = f"{'at most' if target.most else 'at least'} {target.bound:g} {target.unit}"
         if verdict.figure is None:
-            lines.append(f"| {target.name} | {wanted} | | not measured |")
+            lines.append(f"| {target.name} | {wanted} | | | not measured |")
         else:
             outcome = "met" if verdict.met else "missed"
-            lines.append(f"| {target.name} | {wanted} | {verdict.figure:.2f} {target.unit} | {outcome} |")
+            cost = "" if verdict.by_cost is None else f"{verdict.by_cost:.2f} x"
+            lines.append(f"| {target.name} | {wanted} | {verdict.figure:.2f} {target.unit} | {cost} | {outcome} |")
     return lines
 
 
@@ -93,7 +94,7 @@ def complaints(rows: Sequence[Row]) -> list[str]:
     """What must never be, however slow the machine: a job of ours that failed, was lost or was called for twice."""
     found = []
     for row in rows:
-        if row["stack"] != "coatcheck" or "accept_ms" not in row or row["scenario"] == scenarios.FAILING:
+        if row["stack"] not in (PRODUCT, BATCHING) or "accept_ms" not in row or row["scenario"] == scenarios.FAILING:
             continue
         if row["failed"] or row["unended"]:
             found.append(f"{row['scenario']}: {row['failed'] + row['unended']} jobs failed or did not end")

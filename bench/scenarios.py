@@ -11,6 +11,7 @@ from bench.measure import Scenario
 POLL = "100ms"
 """Between polls in the throughput scenarios: clients that wait for many results do not ask every 10 ms."""
 
+SLOW = [embedding("latency=100")]
 WARM_UP = Scenario("warm-up", {"mode": "result", "callers": 256, "jobs": 1500, "poll": POLL})
 STORM = "poll storm, 64 connections"
 RESULT_0 = "to result, 500 in flight, upstream 0 ms"
@@ -38,9 +39,11 @@ def side_by_side(seconds: float, *, callers: int = 500, more: bool = False) -> l
     arrivals = {"mode": "result", "rate": 100, "jobs": int(seconds * 150), "poll": "10ms", "callers": 128}
     some = [
         Scenario(STORM, storm, first=stored),
-        Scenario(RESULT_0, to_result(callers, seconds)),
-        Scenario(RESULT_100, to_result(callers, seconds), [embedding("latency=100")]),
-        Scenario(RATE_100, arrivals, [embedding("latency=100")]),
+        Scenario(RESULT_0, to_result(callers, seconds), batched=[embedding(provider="batching")]),
+        Scenario(
+            RESULT_100, to_result(callers, seconds), SLOW, batched=[embedding("latency=100", provider="batching")]
+        ),
+        Scenario(RATE_100, arrivals, SLOW),
     ]
     submit = Scenario(SUBMIT, {"mode": "submit", "callers": 128, "jobs": 0, "period": f"{seconds}s"})
     return [*some, *(_more(seconds) if more else []), submit]

@@ -8,7 +8,7 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,9 +20,9 @@ from bench.measure import Row, Scenario, idle, measure
 from bench.peer_stacks import ALWAYS, PEERS, Peer, peer
 from bench.product import Variant, coatcheck, constant
 from bench.running import Running
+from bench.targets import BATCHING, PRODUCT
 from coatcheck.dev.child import ChildFailed, ProgramMissing
 
-PRODUCT = "coatcheck"
 Thoroughness = Literal["whole", "quick", "smoke"]
 SECONDS = {"whole": 15.0, "quick": 3.0, "smoke": 0.5}
 IDLE_SECONDS = {"whole": (15.0, 20.0), "quick": (3.0, 5.0), "smoke": (0.0, 1.0)}
@@ -103,6 +103,9 @@ async def compare(plan: Plan, directory: Path, loads: Loads, upstream: Upstream,
                 if scenario.product_only and running.name != PRODUCT:
                     continue
                 rows.add(await measure(running, scenario, loads, upstream))
+                if scenario.batched and running.name == PRODUCT:
+                    batching = replace(scenario, asked=scenario.batched)
+                    rows.add(await measure(replace(running, name=BATCHING), batching, loads, upstream))
                 if scenario.name == scenarios.SUBMIT:
                     await _last(running, scenario, loads, upstream, rows)
 

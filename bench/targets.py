@@ -48,6 +48,8 @@ class Target:
     measure: Callable[[Figures], float]
     most: bool = False
     unit: str = "x"
+    by_cost: Callable[[Figures], float] | None = None
+    """The same ratio from CPU per job, which what else runs on the machine disturbs less than rates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class Verdict:
 
     target: Target
     figure: float | None
+    by_cost: float | None = None
 
     @property
     def met(self) -> bool:
@@ -96,6 +99,10 @@ def _ratio(
     return lambda figures: figures.ratio(scenario, figure, other, ours)
 
 
+def _cheaper(scenario: str, other: str, ours: str = PRODUCT) -> Callable[[Figures], float]:
+    return lambda figures: 1 / figures.ratio(scenario, stack_cpu, other, ours)
+
+
 def _idle(figures: Figures, part: str = "") -> float:
     percent = figures.row(PRODUCT, "idle")["cpu_percent"]
     return float(percent[part] if part else sum(percent.values()))
@@ -117,17 +124,18 @@ def _largest_python(figures: Figures) -> float:
 
 def targets() -> list[Target]:
     """All that one run can show; growth and drains have runs of their own."""
-    found = [
-        Target("accepted/s at 128 callers, against BullMQ", 1.0, _ratio(scenarios.SUBMIT, accepted, "bullmq")),
-        Target("accepted/s at 128 callers, against Taskiq", 3.0, _ratio(scenarios.SUBMIT, accepted, "taskiq")),
-    ]
+    found = []
+    for peer, bound in (("bullmq", 1.0), ("taskiq", 3.0)):
+        ratio, cheaper = _ratio(scenarios.SUBMIT, accepted, peer), _cheaper(scenarios.SUBMIT, peer)
+        found.append(Target(f"accepted/s at 128 callers, against {peer}", bound, ratio, by_cost=cheaper))
     for latency, scenario in (("0 ms", scenarios.RESULT_0), ("100 ms", scenarios.RESULT_100)):
         for peer, bound, batched in (("bullmq", 0.9, 1.2), ("taskiq", 1.8, 2.5)):
-            found.append(
-                Target(f"jobs/s to result, upstream {latency}, against {peer}", bound, _ratio(scenario, ended, peer))
-            )
-            name = f"jobs/s with micro-batches, upstream {latency}, against {peer}"
-            found.append(Target(name, batched, _ratio(scenario, ended, peer, BATCHING)))
+            for what, ours, least in (
+                ("jobs/s to result", PRODUCT, bound),
+                ("jobs/s, micro-batches", BATCHING, batched),
+            ):
+                ratio, cheaper = _ratio(scenario, ended, peer, ours), _cheaper(scenario, peer, ours)
+                found.append(Target(f"{what}, upstream {latency}, against {peer}", least, ratio, by_cost=cheaper))
     rate = scenarios.RATE_100
     return [
         *found,
@@ -160,10 +168,13 @@ def targets() -> list[Target]:
 def verdicts(rows: Sequence[Row]) -> list[Verdict]:
     """Every target against a run."""
     figures = Figures(rows)
-    found = []
-    for target in targets():
-        try:
-            found.append(Verdict(target, target.measure(figures)))
-        except Missing:
-            found.append(Verdict(target, None))
-    return found
+    return [Verdict(target, _tried(target.measure, figures), _tried(target.by_cost, figures)) for target in targets()]
+
+
+def _tried(measure: Callable[[Figures], float] | None, figures: Figures) -> float | None:
+    if measure is None:
+        return None
+    try:
+        return measure(figures)
+    except Missing:
+        return None

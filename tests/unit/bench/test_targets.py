@@ -1,0 +1,74 @@
+"""A run's figures against what is to be reached."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench import report, scenarios
+from bench.targets import BATCHING, PRODUCT, Verdict, verdicts
+
+PARTS = {"edge": 0.3, "worker": 0.4, "upstream": 9.0}
+
+
+def row(stack: str, scenario: str, **figures: Any) -> dict[str, Any]:
+    series = {"p50": 120.0, "p99": 160.0, "p999": 170.0}
+    base = {"accepted_per_s": 1000.0, "jobs_per_s": 500.0, "polls_per_s": 0.0, "polls": 0, "ended": 10, "failed": 0}
+    base |= {"unended": 0, "calls_per_job": 1.0, "callers": 128, "accept_ms": series, "result_ms": series}
+    base |= {"poll_ms_seen": series, "cpu_ms": PARTS, "rss_mb": PARTS, "largest_mb": {"worker": 90, "mongod": 900}}
+    return {"stack": stack, "scenario": scenario, "upstream": {"repeated": 0}, **base, **figures}
+
+
+def verdict(rows: list[dict[str, Any]], name: str) -> Verdict:
+    (found,) = [each for each in verdicts(rows) if each.target.name == name]
+    return found
+
+
+def test_a_rate_is_judged_against_the_peer_of_the_same_run() -> None:
+    name = "accepted/s at 128 callers, against bullmq"
+    theirs = row("bullmq", scenarios.SUBMIT, accepted_per_s=900.0, cpu_ms={"edge": 0.35})
+    assert verdict([row(PRODUCT, scenarios.SUBMIT), theirs], name).met
+    assert not verdict([row(PRODUCT, scenarios.SUBMIT, accepted_per_s=899.0), theirs], name).met
+
+
+def test_the_upstreams_cpu_is_nobodys_cost() -> None:
+    name = "accepted/s at 128 callers, against bullmq"
+    rows = [row(PRODUCT, scenarios.SUBMIT), row("bullmq", scenarios.SUBMIT, cpu_ms={"edge": 0.35, "upstream": 0.1})]
+    by_cost = verdict(rows, name).by_cost
+    assert by_cost is not None
+    assert round(by_cost, 6) == 0.5
+
+
+def test_a_latency_must_stay_below_its_bound() -> None:
+    name = "100/s, time above upstream p50, against BullMQ"
+    rows = [row(PRODUCT, scenarios.RATE_100), row("bullmq", scenarios.RATE_100)]
+    assert verdict(rows, name).met
+    rows[0]["result_ms"] = {"p50": 121.0, "p99": 160.0}
+    assert not verdict(rows, name).met
+
+
+def test_what_was_not_measured_is_not_met() -> None:
+    judged = verdicts([row(PRODUCT, scenarios.SUBMIT)])
+    missing = [each for each in judged if each.figure is None]
+    assert len(missing) == len(judged)
+    assert not any(each.met for each in judged)
+
+
+def test_a_memory_bound_looks_at_python_processes_only() -> None:
+    found = verdict([row(PRODUCT, scenarios.RESULT_0)], "largest Python process under load")
+    assert found.figure == 90
+
+
+def test_every_row_gets_into_the_table() -> None:
+    rows = [row(stack, scenarios.SUBMIT) for stack in (PRODUCT, "celery", "bullmq")]
+    lines = report.table(rows)
+    assert [line.split(" | ")[1] for line in lines if line.startswith(f"| {scenarios.SUBMIT}")] == [
+        PRODUCT,
+        "celery",
+        "bullmq",
+    ]
+
+
+def test_a_lost_or_doubled_job_of_ours_is_a_complaint_and_a_peers_is_not() -> None:
+    assert report.complaints([row(PRODUCT, scenarios.SUBMIT), row("celery", scenarios.SUBMIT, failed=3)]) == []
+    assert report.complaints([row(BATCHING, scenarios.RESULT_0, unended=1)])
+    assert report.complaints([row(PRODUCT, scenarios.RESULT_0, upstream={"repeated": 2})])
