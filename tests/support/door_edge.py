@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -35,12 +35,23 @@ SHORT = {"max_request_bytes": 1_000_000, "body_timeout_seconds": 1, "header_time
 
 
 class EdgeProcess:
-    """`coatcheck edge` with these settings, from its start to its end. Everything it writes is below `folder`."""
+    """`coatcheck edge` with these settings, from its start to its end. Everything it writes is below `folder`.
 
-    def __init__(self, folder: Path, mongodb_uri: str, **settings: Any) -> None:
+    `providers` is the settings file, `more` are variables beside ours; `environ` is what every other component of this
+    installation needs to run.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        mongodb_uri: str,
+        providers: str = PROVIDERS,
+        more: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> None:
         self._stderr = folder / "edge.log"
         config = folder / "coatcheck.toml"
-        config.write_text(PROVIDERS)
+        config.write_text(providers)
         self.port, no_broker = free_ports(2)
         values = {
             "config": config,
@@ -52,12 +63,13 @@ class EdgeProcess:
         }
         given = {f"COATCHECK_{name.upper()}": str(value) for name, value in values.items()}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("COATCHECK_")}
+        self.environ = kept | given | dict(more or {})
         self.settings: Settings = load_settings({}, environ=given)
-        asyncio.run(self._in_database(ensure_indexes))
+        asyncio.run(self.in_database(ensure_indexes))
         with self._stderr.open("w") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "coatcheck", "edge", "--port", str(self.port), "--admin-port", "0"],
-                env=kept | given, cwd=ROOT, stderr=log,
+                env=self.environ, cwd=ROOT, stderr=log,
             )  # fmt: skip
 
     def __enter__(self) -> EdgeProcess:
@@ -71,7 +83,7 @@ class EdgeProcess:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        asyncio.run(self._in_database(_drop))
+        asyncio.run(self.in_database(_drop))
 
     def stop(self, within: float = 60.0) -> int:
         """SIGTERM; the exit code."""
@@ -98,10 +110,15 @@ class EdgeProcess:
 
     def metric(self, name: str) -> float:
         """The sum of a metric's samples whose line begins with `name`; 0 if there is none."""
+        _, text = ask(self.admin_port, "/metrics")
+        return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+
+    @property
+    def admin_port(self) -> int:
+        """Where metrics are."""
         found = ADMIN.search(self.log())
         assert found, self.log()
-        _, text = _get(int(found[1]), "/metrics")
-        return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+        return int(found[1])
 
     @property
     def server_pid(self) -> int:
@@ -120,23 +137,24 @@ class EdgeProcess:
         return int(found[1]) * 1024
 
     def _ready(self) -> bool:
-        return ADMIN.search(self.log()) is not None and _get(self.port, "/readyz")[0] == 200
+        return ADMIN.search(self.log()) is not None and ask(self.port, "/readyz")[0] == 200
 
     # Behind its back
     def jobs(self) -> int:
         """Jobs stored so far."""
-        return asyncio.run(self._in_database(lambda database: database.jobs.count_documents({})))
+        return asyncio.run(self.in_database(lambda database: database.jobs.count_documents({})))
 
     def new_key(self, models: tuple[str, ...] = ()) -> str:
         """The secret of a new virtual key."""
-        _, secret = asyncio.run(self._in_database(lambda database: KeyStore(database).create("a key", models)))
+        _, secret = asyncio.run(self.in_database(lambda database: KeyStore(database).create("a key", models)))
         return secret
 
     def end(self, job_id: str, body: bytes) -> None:
         """Complete a job with this result, as a worker does."""
-        asyncio.run(self._in_database(lambda database: _end(MongoStore(database, self.settings), UUID(job_id), body)))
+        asyncio.run(self.in_database(lambda database: _end(MongoStore(database, self.settings), UUID(job_id), body)))
 
-    async def _in_database(self, what: Callable[[Database], Awaitable[T]]) -> T:
+    async def in_database(self, what: Callable[[Database], Awaitable[T]]) -> T:
+        """Do something with the database as an operator."""
         async with connect(self.settings, role="operator", wait=30) as database:
             return await what(database)
 
@@ -159,7 +177,8 @@ def _parsed(line: str) -> dict[str, Any] | None:
     return said
 
 
-def _get(port: int, path: str) -> tuple[int, str]:
+def ask(port: int, path: str) -> tuple[int, str]:
+    """Status and body of a GET; 0 when nobody answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path)

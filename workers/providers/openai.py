@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import httpx
 
@@ -55,7 +55,7 @@ class OpenAIProvider:
         media_type = reply.headers.get("content-type") or _look_of(reply.body)
         body = self._uniform_rerank(call, reply, media_type) if call.request_type == "rerank" else reply.body
         answers.require_answer(call.request_type, media_type, body, self._secrets)
-        return Answer(body, media_type, _request_id(reply.headers))
+        return Answer(body, media_type, _request_id(reply.headers, self._secrets))
 
     def _uniform_rerank(self, call: Call, reply: Reply, media_type: str) -> bytes:
         try:
@@ -74,5 +74,6 @@ def _look_of(body: bytes) -> str:
     return "application/json" if body.lstrip()[:1] in (b"{", b"[") else "application/octet-stream"
 
 
-def _request_id(headers: Mapping[str, str]) -> str:
-    return next((headers[name][:128] for name in _REQUEST_ID_HEADERS if name in headers), "")
+def _request_id(headers: Mapping[str, str], secrets: Collection[str]) -> str:
+    found = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), "")
+    return errors.redact(found, secrets)[:128]
