@@ -15,9 +15,9 @@ from coatcheck.cli.options import as_json, load
 from coatcheck.cli.output import json_line, result
 from coatcheck.cli.providers import check_all, chosen
 from coatcheck.dev.checks import python_problem, system_problem
-from shared.errors import CoatcheckError
+from shared.errors import CoatcheckError, StoreUnavailable
 from shared.kafka.topics import check_topics
-from shared.mongo.client import connect
+from shared.mongo.client import Database, connect
 from shared.mongo.keys import KeyStore
 from shared.mongo.setup import check_indexes
 from shared.mongo.store import MongoStore
@@ -81,12 +81,20 @@ async def _database(settings: Settings) -> list[Finding]:
             return [
                 Finding("mongodb", True, f"replica set with a primary, database {settings.mongodb_database}"),
                 _clock((database.now() - datetime.now(UTC)).total_seconds()),
-                *_each("indexes", await check_indexes(database), "all there"),
+                *_each("indexes", await _index_problems(database), "all there"),
                 _keys(settings, await KeyStore(database).usable()),
                 *_workers(await MongoStore(database, settings).backlog()),
             ]
     except CoatcheckError as error:
         return [Finding("mongodb", False, str(error))]
+
+
+async def _index_problems(database: Database) -> list[str]:
+    """What is wrong with the indexes, or why this user cannot see them: the rest can be looked at all the same."""
+    try:
+        return await check_indexes(database)
+    except StoreUnavailable as error:
+        return [str(error)]
 
 
 def _clock(offset: float) -> Finding:

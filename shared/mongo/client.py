@@ -27,6 +27,7 @@ Role = Literal["edge", "fleet", "keeper", "operator"]
 Document = dict[str, Any]
 
 MAJORITY = WriteConcern(w="majority", j=True)
+_UNAUTHORIZED, _LOGIN_REFUSED = 13, 18
 _CLOCK_INTERVAL = 10.0
 _WAIT_LOG_INTERVAL = 5.0
 _RETRY_INTERVAL = 0.1
@@ -43,9 +44,20 @@ def unavailable(what: str) -> Iterator[None]:
     try:
         yield
     except PyMongoError as error:
-        missing = isinstance(error, OperationFailure) and "hint" in str(error)
-        reason = "an index is missing, run `coatcheck init`" if missing else type(error).__name__
-        raise StoreUnavailable(f"{what}: {reason}") from error
+        raise StoreUnavailable(f"{what}: {_reason(error)}") from error
+
+
+def _reason(error: PyMongoError) -> str:
+    if isinstance(error, OperationFailure):
+        if "hint" in str(error):
+            return "an index is missing, run `coatcheck init`"
+        if error.code == _UNAUTHORIZED:
+            return "the database user may not do that, `coatcheck init --print` lists the rights needed"
+        if error.code == _LOGIN_REFUSED:
+            return "the database refuses this user or password"
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return "the server's certificate is not signed by an authority that is trusted here, see tlsCAFile"
+    return type(error).__name__
 
 
 class Database:
@@ -67,7 +79,7 @@ class Database:
         self.pauses = self.collection("pauses")
         self.meta = self.collection("meta")
         self.reports = self.collection("reports")
-        self._offset: timedelta | None = None
+        self._seen: tuple[datetime, float] | None = None  # the database's clock, and our monotonic one at that moment
 
     def collection(self, name: str) -> AsyncCollection[Document]:
         """A collection with the concerns above."""
@@ -91,33 +103,36 @@ class Database:
             STORE_CALLS.labels(what).observe(time.perf_counter() - began)
 
     def now(self) -> datetime:
-        """This moment by the database's clock, in whole milliseconds. Raises StoreUnavailable before the first look."""
-        if self._offset is None:
+        """This moment by the database's clock, in whole milliseconds. Raises StoreUnavailable before the first look.
+
+        Counted from the last look by the monotonic clock: whoever sets our wall clock makes no job wait for that.
+        """
+        if self._seen is None:
             raise StoreUnavailable("the database's clock is not known yet")
-        moment = datetime.now(UTC) + self._offset
+        theirs, at = self._seen
+        moment = theirs + timedelta(seconds=time.monotonic() - at)
         return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
     async def read_clock(self) -> None:
         """Compare clocks once; half of the round trip is taken as the way back."""
         with self.bounded("reading the clock"):
-            before = time.time()
+            before = time.monotonic()
             hello = await self.client.admin.command("hello")
-            after = time.time()
+            after = time.monotonic()
         if "setName" not in hello:
             raise SettingsError(
                 "MongoDB runs standalone, without majority writes an accepted job could be lost: start mongod with "
                 "--replSet rs0 and run rs.initiate() once (one node is enough for development)"
             )
         local: datetime = hello["localTime"]
-        here = datetime.fromtimestamp((before + after) / 2, UTC)
-        self._offset = local.replace(tzinfo=UTC) - here
-        CLOCK_OFFSET.set(self._offset.total_seconds())
+        self._seen = local.replace(tzinfo=UTC), (before + after) / 2
+        CLOCK_OFFSET.set((self.now() - datetime.now(UTC)).total_seconds())
 
     async def watch_clock(self) -> None:
         """Compare clocks for ever; often, and with a log line, until they could be compared for the first time."""
         next_line = 0.0
         while True:
-            known = self._offset is not None
+            known = self._seen is not None
             await asyncio.sleep(_CLOCK_INTERVAL if known else _RETRY_INTERVAL)
             try:
                 await self.read_clock()

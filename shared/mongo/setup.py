@@ -82,5 +82,6 @@ def needed_rights(settings: Settings) -> list[str]:
     return [
         f"edge, worker, keeper: find, insert, update, remove on {name}.jobs, payloads, keys, pauses, meta, reports",
         f"init: createIndex, listIndexes, createCollection on {name}",
+        f"doctor: what a component needs, and listIndexes on {name}",
         "everybody: the hello command (clock and replica set)",
     ]
