@@ -35,9 +35,9 @@ def drill(scenario: str, *, list_only: bool, as_json: bool, edges: int, workers:
     import uvloop  # noqa: PLC0415 - not on every system, and only this command needs it here
 
     from coatcheck.drill.cluster import Setup, Size  # noqa: PLC0415 - loads every component's settings
+    from coatcheck.drill.rows import SCENARIOS  # noqa: PLC0415
     from coatcheck.drill.run import DrillOptions  # noqa: PLC0415
     from coatcheck.drill.run import drill as run  # noqa: PLC0415
-    from coatcheck.drill.scenarios import SCENARIOS  # noqa: PLC0415
 
     if list_only:
         for known in SCENARIOS.values():
