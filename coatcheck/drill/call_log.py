@@ -10,7 +10,11 @@ from typing import Any
 
 import msgspec
 
+from coatcheck.drill.verdict import MAX_SHOWN
+
 _MAX_MARKERS = 2_000_000
+_CLOCK_SLACK = 0.05
+"""Seconds by which the database's clock, which decides, may differ from ours."""
 
 
 class UpstreamCall(msgspec.Struct):
@@ -35,6 +39,10 @@ class CallLog:
         self._outcomes: Counter[str] = Counter()
         self._by_marker: Counter[str] = Counter()
         self._first: dict[str, float] = {}
+        self._not_before: dict[tuple[str, str], float] = {}
+        self._call_ids: set[str] = set()
+        self.violations: list[str] = []
+        """Calls that nobody may make: under an id that was used before, or before the Retry-After of the last one."""
         self.calls = 0
         self.repeated = 0
         self.peak = 0
@@ -48,6 +56,7 @@ class CallLog:
         self.calls += 1
         self.repeated += repeated
         self._open[id(call)] = call
+        self._check(call)
         self.peak = max(self.peak, len(self._open))
         if marker:
             self._running[marker] += 1
@@ -56,10 +65,26 @@ class CallLog:
                 self._first.setdefault(marker, call.started)
         return call
 
-    def end(self, call: UpstreamCall, outcome: str) -> None:
+    def _check(self, call: UpstreamCall) -> None:
+        if call.call:
+            if call.call in self._call_ids:
+                self._violated(f"twice: two calls have the id {call.call}: one claim called one target twice")
+            elif len(self._call_ids) < _MAX_MARKERS:
+                self._call_ids.add(call.call)
+        early_by = self._not_before.pop((call.marker, call.model), 0.0) - _CLOCK_SLACK - call.started
+        if early_by > 0:
+            self._violated(f"early: {call.call} was called {early_by:.1f} s before the Retry-After of the last call")
+
+    def _violated(self, what: str) -> None:
+        if len(self.violations) < MAX_SHOWN:
+            self.violations.append(what)
+
+    def end(self, call: UpstreamCall, outcome: str, retry_after: float | None = None) -> None:
         """Writes a call's line. `outcome` is a status or a way to fail. The second end of a call does not count."""
         if self._open.pop(id(call), None) is None:
             return
+        if retry_after and call.marker:
+            self._not_before[call.marker, call.model] = time.time() + retry_after
         self._outcomes[outcome] += 1
         if call.marker:
             self._running[call.marker] -= 1

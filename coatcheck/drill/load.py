@@ -29,6 +29,10 @@ _LOOK_AGAIN = (0.5, 4.0)
 _LOOK_AGAIN_SHARE = 4
 _FINAL_TRIES = 10
 
+MODELS = ("upstream/latency={latency}",)
+LATENCIES = (5, 50, 100, 300, 1000)
+CLIENTS = 32
+
 
 class _Envelope(msgspec.Struct):
     id: str
@@ -39,15 +43,15 @@ class _Envelope(msgspec.Struct):
 class LoadOptions:
     """`count` clients share `jobs` requests, spread over `seconds`.
 
-    `model` is a template in which `{latency}` is replaced, in milliseconds; `storm` seconds of 429s come first.
+    `models` take turns; in each `{latency}` is replaced, in milliseconds. `storm` seconds of 429s come first.
     """
 
     jobs: int
     seconds: float
     seed: int
-    count: int = 32
-    model: str = "upstream/latency={latency}"
-    latencies: Sequence[int] = (5, 50, 100, 300, 1000)
+    count: int = CLIENTS
+    models: Sequence[str] = MODELS
+    latencies: Sequence[int] = LATENCIES
     storm: float = 0.0
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -60,7 +64,7 @@ class Clients:
         self._directory = directory
         self._how = options
         self._rng = random.Random(options.seed)
-        self._model = options.model + (f",until={time.time() + options.storm}" if options.storm else "")
+        self._storm = f",until={time.time() + options.storm}" if options.storm else ""
         self._turns = asyncio.Semaphore(_MOST_AT_ONCE)
         self.run_id = f"{options.seed}-{time.time_ns()}"
         self.tickets: list[Ticket] = []
@@ -88,7 +92,8 @@ class Clients:
     async def _one(self, position: int, give_up: float, log: TextIO) -> None:
         ticket = Ticket(key=f"drill-{self.run_id}-{position}")
         self.tickets.append(ticket)
-        model = self._model.format(latency=self._rng.choice(self._how.latencies))
+        how = self._how
+        model = how.models[position % len(how.models)].format(latency=self._rng.choice(how.latencies)) + self._storm
         body = json.dumps({"model": model, "input": f"request {position}"}).encode()
         job = ""
         while not job and time.monotonic() < give_up:
@@ -131,7 +136,7 @@ class Clients:
         self.sightings.polls[answer.status] += 1
         if answer.status == 404:  # an accepted job that is gone: exactly what must never be seen
             ticket.saw("missing", "")
-        if answer.status != 200:
+        if answer.status not in (200, 202):
             _write(log, "poll failed", ticket, status=str(answer.status))
             await self._wait_as_told(answer, 0.5)
             return
@@ -158,7 +163,7 @@ class Clients:
     async def _final(self, job_id: str) -> tuple[str, str]:
         for _ in range(_FINAL_TRIES):
             async with self._request("GET", f"{_PATH}/{job_id}") as answer:
-                if answer.status == 200:
+                if answer.status in (200, 202):
                     return seen(answer)
                 if answer.status == 404:
                     return "missing", ""

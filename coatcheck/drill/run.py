@@ -17,22 +17,21 @@ from coatcheck.dev import apache_kafka
 from coatcheck.dev.child import ProgramMissing
 from coatcheck.drill.bounds import broken
 from coatcheck.drill.call_log import CallLog
-from coatcheck.drill.cluster import CLUSTER, LEASE_SECONDS, Cluster, Setup
+from coatcheck.drill.cluster import CLUSTER, LEASE_SECONDS, PRODUCT, Cluster, Setup
 from coatcheck.drill.faults import KINDS
 from coatcheck.drill.figures import Measured, figures, recoveries
 from coatcheck.drill.load import Clients, LoadOptions
 from coatcheck.drill.nemesis import Nemesis
 from coatcheck.drill.plan import Draw, Fault, in_turn_plan, make_plan, steady_plan
 from coatcheck.drill.report import Report
-from coatcheck.drill.scenarios import SCENARIOS, Scenario
+from coatcheck.drill.rows import SCENARIOS
+from coatcheck.drill.scenarios import Scenario
 from coatcheck.drill.upstream import start_upstream
 from coatcheck.drill.verdict import Evidence, judge
 from shared.mongo.audit import statuses, watch_endings
 from shared.mongo.client import connect
 from shared.settings import Settings, load_settings
 
-QUIESCE_SECONDS = 120.0
-"""How long after the last submit a job may still run before it counts as stuck."""
 _WITNESS_SECONDS = 20.0
 _PROGRESS_SECONDS = 2.0
 
@@ -43,10 +42,11 @@ Say = Callable[[str], None]
 class DrillOptions:
     """What to break and how hard; None takes the scenario's own figure.
 
-    `directory` keeps all logs; empty: a temporary one that goes when all is well.
+    `scenario` is one, or the name of a known one. `directory` keeps all logs; empty: a temporary one that goes when all
+    is well.
     """
 
-    scenario: str = "mixed"
+    scenario: str | Scenario = "mixed"
     seed: int = 7
     jobs: int | None = None
     seconds: float | None = None
@@ -78,8 +78,8 @@ async def drill(options: DrillOptions, say: Say) -> Report:
 
 def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
     """The scenario with the caller's figures, without what is impossible here, and what must be started for it."""
-    scenario = SCENARIOS[options.scenario]
-    setup = options.setup
+    scenario = options.scenario if isinstance(options.scenario, Scenario) else SCENARIOS[options.scenario]
+    setup = _with_needs_of(scenario, options.setup)
     if options.cluster or scenario.cluster:
         if apache_kafka.what_is_missing():
             raise ProgramMissing(apache_kafka.what_is_missing())
@@ -106,8 +106,26 @@ def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
     )
 
 
+def _with_needs_of(scenario: Scenario, setup: Setup) -> Setup:
+    """The setup with what a scenario starts its components with; the caller's own wishes count more."""
+    environ = {name: {**scenario.environ, **setup.environ.get(name, {})} for name in (*PRODUCT, "init")}
+    return replace(setup, commands={**scenario.commands, **setup.commands}, environ={**setup.environ, **environ})
+
+
+def _load_of(scenario: Scenario, seed: int) -> LoadOptions:
+    return LoadOptions(
+        jobs=scenario.jobs,
+        seconds=scenario.seconds,
+        seed=seed,
+        count=scenario.clients,
+        models=scenario.models,
+        latencies=scenario.latencies,
+        storm=scenario.storm,
+    )
+
+
 async def _measured(scenario: Scenario, seed: int, cluster: Cluster, calls: CallLog, say: Say) -> Report:
-    load = LoadOptions(jobs=scenario.jobs, seconds=scenario.seconds, seed=seed, storm=scenario.storm)
+    load = _load_of(scenario, seed)
     clients = Clients(cluster.urls, cluster.directory, load)
     started = time.monotonic()
     nemesis = Nemesis(cluster, planned(scenario, seed, cluster.counts), started, say)
@@ -119,7 +137,7 @@ async def _measured(scenario: Scenario, seed: int, cluster: Cluster, calls: Call
     ]
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(clients.run(scenario.seconds + QUIESCE_SECONDS))
+            group.create_task(clients.run(scenario.seconds + scenario.patience))
             group.create_task(nemesis.run())
         took = time.monotonic() - started
         evidence = await _gather(cluster, clients, calls, endings)
@@ -162,10 +180,11 @@ def _report(
         deaths=len(nemesis.deaths),
         wanted=scenario.jobs,
     )
-    found = figures(measured)
+    found = {**figures(measured), "drill_cpu_share": round(time.process_time() / took, 3)}
     more = [
         *(f"odd answer, {count} times: {what}" for what, count in clients.sightings.odd.items()),
-        *(f"died by itself: {death}" for death in nemesis.deaths),
+        *(f"died by itself: {death}" for death in nemesis.deaths if not scenario.deadly),
+        *calls.violations,
         *(f"bound {line}" for line in broken(scenario.bounds, found)),
     ]
     size = cluster.setup.size

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from coatcheck.drill.bounds import Bound
+from coatcheck.drill.load import CLIENTS, LATENCIES, MODELS
 from coatcheck.drill.mix import CLOCK, EVERYBODY, MIXED_CLUSTER
 from coatcheck.drill.plan import Draw
 
@@ -19,6 +20,9 @@ class Scenario:
     """A row that can be run alone. Without `bounds` it promises only what every row does: nothing lost, no death.
 
     `cluster` rows need three databases and Apache Kafka. For `storm` seconds the provider answers 429 to everything.
+    `models` and `latencies` are as in LoadOptions. After `patience` seconds a job that has not ended is stuck.
+    `commands` and `environ` are what components are started with instead of and beside the usual. `deadly` ones kill
+    members by what is submitted, so that a death is no violation.
     """
 
     name: str
@@ -31,6 +35,13 @@ class Scenario:
     seconds: float = 20.0
     faults: int = 3
     storm: float = 0.0
+    models: tuple[str, ...] = MODELS
+    latencies: tuple[int, ...] = LATENCIES
+    clients: int = CLIENTS
+    patience: float = 120.0
+    commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    deadly: bool = False
 
 
 CLEAN = (Bound("submit_max", most=4.0), Bound("unanswered", most=0))

@@ -159,7 +159,7 @@ class UpstreamProtocol(asyncio.Protocol):
         if failure.mode in ("bomb", "huge"):
             self._flood = asyncio.get_running_loop().create_task(self._send_flood(failure.mode))
             return
-        self._end(failure.mode or str(failure.status))
+        self._end(failure.mode or str(failure.status), None if failure.mode else failure.retry_after)
         if failure.mode == "html":
             self._send(502, _PAGE, b"text/html")
         elif failure.mode == "page":
@@ -195,9 +195,9 @@ class UpstreamProtocol(asyncio.Protocol):
         if not self._parser.should_keep_alive():
             self._transport.close()
 
-    def _end(self, outcome: str) -> None:
+    def _end(self, outcome: str, retry_after: float | None = None) -> None:
         if self._call is not None:
-            self._log.end(self._call, outcome)
+            self._log.end(self._call, outcome, retry_after)
             self._call = None
 
 
