@@ -70,14 +70,17 @@ class _End(asyncio.Protocol):
         """Send after `delay` seconds, never before what was given earlier."""
         loop = asyncio.get_running_loop()
         if not delay and not self._late:
-            if self.transport is not None:
-                self.transport.write(data)
+            self._send(data)
             return
         self._late.append((loop.time() + delay, data))
         self._late_bytes += len(data)
         if self._late_bytes > _MOST_LATE_BYTES:
             self.pipe.other(self).wait_for("the late")
         self._arm(loop)
+
+    def _send(self, data: bytes) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(data)
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._late and self._timer is None:
@@ -89,8 +92,7 @@ class _End(asyncio.Protocol):
         while self._late and self._late[0][0] <= loop.time() + 0.002:  # timers are only so exact
             data = self._late.popleft()[1]
             self._late_bytes -= len(data)
-            if self.transport is not None:
-                self.transport.write(data)
+            self._send(data)
         if self._late_bytes <= _MOST_LATE_BYTES:
             self.pipe.other(self).wait_no_more("the late")
         self._arm(loop)
