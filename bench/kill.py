@@ -16,7 +16,7 @@ from bench.product import Variant
 from bench.side_by_side import Rows, open_stack
 
 JOBS = 100
-LATENCY_MS = 2000
+LATENCY_MS = 5000
 LIMIT_SECONDS = 150
 SLOW = [embedding(f"latency={LATENCY_MS}")]
 
@@ -44,7 +44,7 @@ async def _kill(which: Variant | Peer, directory: Path, binary: Path, traffic: b
         await upstream.reset()
         flags = {"mode": "result", "callers": JOBS, "jobs": JOBS, "poll": "100ms", "limit": f"{LIMIT_SECONDS}s"}
         load = asyncio.create_task(loads.run(running.url, SLOW, **flags))
-        while (await upstream.counters())["running"] < JOBS:
+        while (await upstream.counters())["running"] < JOBS and not load.done():
             await asyncio.sleep(0.02)
         running.kill("worker")
         await running.start_workers()

@@ -25,13 +25,10 @@ app.get("/v1/async/embeddings/:id", async (request, reply) => {
     reply.code(404);
     return { error: "no such job" };
   }
-  if (!job.finishedOn) {
-    reply.code(202);
-    return { id: job.id, status: "pending" };
-  }
-  return job.failedReason
-    ? { id: job.id, status: "failed", error: job.failedReason }
-    : { id: job.id, status: "completed", result: job.returnvalue };
+  if (job.returnvalue) return { id: job.id, status: "completed", result: job.returnvalue };
+  if (job.attemptsMade >= options.attempts) return { id: job.id, status: "failed", error: job.failedReason };
+  reply.code(202);
+  return { id: job.id, status: "pending" };
 });
 
 await app.listen({ host: "127.0.0.1", port: Number(process.argv[2]) });
