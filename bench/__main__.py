@@ -48,6 +48,30 @@ def run(measuring: Measuring) -> Rows:
         raise click.ClickException(str(missing)) from None
 
 
+def study(measuring: Measuring) -> None:
+    """Run one study and print its tables."""
+    rows = run(measuring)
+    click.echo("\n".join(report.table(rows.rows)))
+    click.echo(f"\nEvery row: {rows.file}", err=True)
+
+
+async def whole(plan: Plan, directory: Path, loads: Loads, upstream: Upstream, rows: Rows) -> None:
+    """The comparison, then every study."""
+    await compare(plan, directory, loads, upstream, rows)
+    broker = plan.broker
+    studies: dict[str, Callable[[Path], Awaitable[None]]] = {
+        "kill": lambda home: kill_workers(broker, home, loads.binary, rows),
+        "drain": lambda home: drain(10_000, 2, broker, home, loads, upstream, rows),
+        "bells": lambda home: bells((1, 4), broker, home, loads, upstream, rows),
+        "noisy": lambda home: noisy(broker, home, loads, upstream, rows),
+        "growth": lambda home: growth(SIZES, broker, home, loads, upstream, rows),
+    }
+    for name, study in studies.items():
+        home = directory / f"study-{name}"
+        await asyncio.to_thread(home.mkdir)
+        await study(home)
+
+
 BROKER = click.option(
     "--broker", type=click.Choice(["embedded", "apache"]), default="embedded", show_default=True, help="Kafka."
 )
@@ -63,7 +87,7 @@ def main(context: click.Context, thoroughness: Thoroughness | None, broker: str,
     """Measure throughput, latency, CPU and memory, with the peers beside us in the same run."""
     if context.invoked_subcommand is None:
         plan = Plan(thoroughness or "whole", broker, only)
-        rows = run(lambda *parts: compare(plan, *parts))
+        rows = run(lambda *parts: whole(plan, *parts) if thoroughness is None else compare(plan, *parts))
         click.echo("\n".join(report.table(rows.rows)))
         click.echo(f"\nEvery row: {rows.file}", err=True)
         complaints = report.complaints(rows.rows)
@@ -75,7 +99,7 @@ def main(context: click.Context, thoroughness: Thoroughness | None, broker: str,
 @BROKER
 def kill_command(broker: str) -> None:
     """kill -9 a worker of every stack with 100 jobs in flight: what is lost, made twice, late?"""
-    run(lambda directory, loads, _, rows: kill_workers(broker, directory, loads.binary, rows))
+    study(lambda directory, loads, _, rows: kill_workers(broker, directory, loads.binary, rows))
 
 
 @main.command("drain")
@@ -84,7 +108,7 @@ def kill_command(broker: str) -> None:
 @click.option("--workers", default=2, show_default=True, help="Of the product; the peers have one.")
 def drain_command(broker: str, jobs: int, workers: int) -> None:
     """Let every stack work off a backlog."""
-    run(lambda *parts: drain(jobs, workers, broker, *parts))
+    study(lambda *parts: drain(jobs, workers, broker, *parts))
 
 
 @main.command("growth")
@@ -92,7 +116,7 @@ def drain_command(broker: str, jobs: int, workers: int) -> None:
 @click.option("--sizes", default=",".join(map(str, SIZES)), show_default=True, help="Stored jobs, comma separated.")
 def growth_command(broker: str, sizes: str) -> None:
     """Measure the product with few and with many stored jobs."""
-    run(lambda *parts: growth([int(size) for size in sizes.split(",")], broker, *parts))
+    study(lambda *parts: growth([int(size) for size in sizes.split(",")], broker, *parts))
 
 
 @main.command("bells")
@@ -100,14 +124,14 @@ def growth_command(broker: str, sizes: str) -> None:
 @click.option("--workers", default="1,4", show_default=True, help="Numbers of workers, comma separated.")
 def bells_command(broker: str, workers: str) -> None:
     """Measure the product with and without the broker."""
-    run(lambda *parts: bells([int(count) for count in workers.split(",")], broker, *parts))
+    study(lambda *parts: bells([int(count) for count in workers.split(",")], broker, *parts))
 
 
 @main.command("noisy")
 @BROKER
 def noisy_command(broker: str) -> None:
     """Measure what quiet keys wait beside a noisy one."""
-    run(lambda *parts: noisy(broker, *parts))
+    study(lambda *parts: noisy(broker, *parts))
 
 
 @main.command("plots")

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench import scenarios
+from bench.studies_report import studies
 from bench.targets import BATCHING, PRODUCT, Row, Verdict, stack_cpu, verdicts
 
 
 def table(rows: Sequence[Row]) -> list[str]:
     """All tables of a run, as lines of Markdown."""
-    return [*_references(rows), "", *_loads(rows), "", *_idle(rows), "", *_verdicts(verdicts(rows))]
+    compared = [*_references(rows), "", *_loads(rows), "", *_idle(rows), "", *_verdicts(verdicts(rows))]
+    return [*compared, *studies(rows)] if any(row["scenario"] == "idle" for row in rows) else studies(rows)
 
 
 def _references(rows: Sequence[Row]) -> list[str]:
@@ -30,7 +32,9 @@ def _loads(rows: Sequence[Row]) -> list[str]:
         "| calls a job | twice | failed | CPU ms a job | MB | others |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    loads = [row for row in rows if "accept_ms" in row and row["stack"] != "constant"]
+    loads = [
+        row for row in rows if "accept_ms" in row and row["stack"] != "constant" and "stored:" not in row["scenario"]
+    ]
     for name in dict.fromkeys(row["scenario"] for row in loads):
         lines += [_load(row) for row in loads if row["scenario"] == name]
     return lines
@@ -94,7 +98,8 @@ def complaints(rows: Sequence[Row]) -> list[str]:
     """What must never be, however slow the machine: a job of ours that failed, was lost or was called for twice."""
     found = []
     for row in rows:
-        if row["stack"] not in (PRODUCT, BATCHING) or "accept_ms" not in row or row["scenario"] == scenarios.FAILING:
+        compared = row["stack"] in (PRODUCT, BATCHING) and "upstream" in row
+        if not compared or row["scenario"] == scenarios.FAILING:
             continue
         if row["failed"] or row["unended"]:
             found.append(f"{row['scenario']}: {row['failed'] + row['unended']} jobs failed or did not end")

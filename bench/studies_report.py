@@ -1,0 +1,98 @@
+"""The tables of kills, drains, growth, bells and noisy keys, as lines of Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.targets import Row, stack_cpu
+
+
+def studies(rows: Sequence[Row]) -> list[str]:
+    """A table for each study that was run."""
+    tables = (_kills(rows), _drains(rows), _verbs(rows), _growth(rows), _bells(rows), _noisy(rows))
+    return [line for table in tables if len(table) > 2 for line in ["", *table]]
+
+
+def _head(*names: str) -> list[str]:
+    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+
+
+def _line(*cells: object) -> str:
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
+
+
+def _kills(rows: Sequence[Row]) -> list[str]:
+    lines = _head("kill -9 of the worker", "Stack", "ended of 100", "called twice", "last result after")
+    for row in rows:
+        if "called_twice" in row:
+            after = f"{row['last_result_s']} s" if row["ended"] else "not within the time looked at"
+            scenario = row["scenario"].partition(", ")[2]
+            lines.append(_line(scenario, row["stack"], row["ended"], row["called_twice"], after))
+    return lines
+
+
+def _drains(rows: Sequence[Row]) -> list[str]:
+    lines = _head("Drain", "Stack", "jobs/s", "first tenth", "last tenth", "last / first", "calls a job")
+    for row in rows:
+        if "last_tenth_per_s" in row:
+            first, last = row["first_tenth_per_s"], row["last_tenth_per_s"]
+            ratio = f"{last / first:.2f}" if first else ""
+            rates = (f"{row['per_s']:,.0f}", f"{first:,.0f}", f"{last:,.0f}", ratio, f"{row['calls_per_job']:.2f}")
+            lines.append(_line(f"{row['jobs']:,}", row["stack"], *rates))
+    return lines
+
+
+def _verbs(rows: Sequence[Row]) -> list[str]:
+    found = [row for row in rows if "median_ms" in row]
+    if not found:
+        return []
+    names = list(found[0]["median_ms"])
+    lines = _head("Jobs stored", *(f"{name}, ms" for name in names))
+    return [*lines, *(_line(f"{row['stored']:,}", *(row["median_ms"][name] for name in names)) for row in found)]
+
+
+def _growth(rows: Sequence[Row]) -> list[str]:
+    lines = _head("Jobs stored and load", "a second", "p50 / p99 ms", "CPU ms each", "others")
+    for row in rows:
+        if " stored: " not in row["scenario"] or "mode" not in row or row["scenario"].endswith("backlog gone"):
+            continue
+        figure, series = {
+            "storm": ("polls_per_s", "poll_ms_seen"),
+            "result": ("jobs_per_s", "result_ms"),
+            "submit": ("accepted_per_s", "accept_ms"),
+        }[row["mode"]]
+        latency = f"{row[series]['p50']:,.0f} / {row[series]['p99']:,.0f}"
+        each = f"{stack_cpu(row):.2f}: mongod {row['cpu_ms']['mongod']:.2f}"
+        lines.append(_line(row["scenario"], f"{row[figure]:,.0f}", latency, each, f"{row['others_percent']} %"))
+    return lines
+
+
+def _bells(rows: Sequence[Row]) -> list[str]:
+    lines = _head(
+        "Variant",
+        "due to claimed, mean",
+        "result p50 / p99, upstream 100 ms",
+        "jobs/s, 500 in flight",
+        "idle: % of a core (mongod, workers, broker)",
+        "idle: database reads / writes a second",
+    )
+    for row in rows:
+        if row["scenario"] == "bells":
+            idle, asked = row["idle_percent"], row["idle_operations_per_s"]
+            workers = sum(value for part, value in idle.items() if part.startswith("worker"))
+            parts = f"{sum(idle.values()):.1f} ({idle['mongod']}, {workers:.1f}, {idle.get('broker', 0)})"
+            reads, writes = asked["query"] + asked["getmore"], asked["insert"] + asked["update"] + asked["delete"]
+            result = f"{row['result_ms']['p50']:,.0f} / {row['result_ms']['p99']:,.0f} ms"
+            figures = (f"{row['claim_delay_ms']:,.0f} ms", result, f"{row['jobs_per_s']:,.0f}", parts)
+            lines.append(_line(row["stack"], *figures, f"{reads:.0f} / {writes:.0f}"))
+    return lines
+
+
+def _noisy(rows: Sequence[Row]) -> list[str]:
+    lines = _head("Keys", "jobs/s", "202 p50 / p99 ms", "result p50 / p99 ms")
+    for row in rows:
+        if row["scenario"].startswith(("20 quiet keys", "the noisy key")):
+            series = (row["accept_ms"], row["result_ms"])
+            latencies = [f"{each['p50']:,.0f} / {each['p99']:,.0f}" for each in series]
+            lines.append(_line(row["scenario"], f"{row['jobs_per_s']:,.0f}", *latencies))
+    return lines
