@@ -60,7 +60,9 @@ def test_a_memory_bound_looks_at_python_processes_only() -> None:
 
 def test_every_row_gets_into_the_table() -> None:
     rows = [row(stack, scenarios.SUBMIT) for stack in (PRODUCT, "celery", "bullmq")]
-    rows.append({"stack": PRODUCT, "scenario": "idle", "cpu_percent": {"edge": 1.0}, "rss_mb": {"edge": 80}})
+    rows.append(
+        {"stack": PRODUCT, "scenario": "idle", "cpu_percent": {"edge": 1.0, "worker": 1.0}, "rss_mb": {"edge": 80}}
+    )
     rows.append({"stack": PRODUCT, "scenario": "cold start", "ready_s": 2.0, "first_result_ms": 90.0})
     lines = report.table(rows)
     assert [line.split(" | ")[1] for line in lines if line.startswith(f"| {scenarios.SUBMIT}")] == [
