@@ -107,6 +107,8 @@ async def _wipe(cluster: Cluster, fault: Fault, victims: Sequence[Member]) -> As
         member.kill()
         await member.wipe()
     yield
+    if fault.component == "mongod":
+        await cluster.databases.primary()  # one without memory votes for anybody, also for who lacks what it had
     await _start_again(cluster, victims)
     if fault.component == "mongod":
         await cluster.databases.settled()
