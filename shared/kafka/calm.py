@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import socket
 import time
+import weakref
 from typing import Any
 
 from kafka import KafkaConsumer
@@ -21,6 +22,23 @@ SHORTEST_WAIT_MS = 50.0
 wait at once, so this bounds idle turns per second and adds nothing to the time a bell takes."""
 
 
+class CalmSelector(NetworkSelector):  # type: ignore[misc]  # the library carries no types
+    """Closes with itself every socket that was opened for it.
+
+    The library closes those of its connections, and forgets one that has just connected and is not a connection yet.
+    """
+
+    def __init__(self, **configs: Any) -> None:
+        super().__init__(**configs)
+        self.sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def close(self) -> None:
+        """Close what waits, then the sockets."""
+        super().close()
+        for sock in list(self.sockets):
+            sock.close()
+
+
 class ClosedSocket(KafkaNetSocket):  # type: ignore[misc]  # the library carries no types
     """Connects without a proxy, and closes the socket of a connection that fails.
 
@@ -33,9 +51,10 @@ class ClosedSocket(KafkaNetSocket):  # type: ignore[misc]  # the library carries
     """The `proxy_url` that selects this class."""
 
     async def sock_connect(
-        self, net: NetworkSelector, sock: socket.socket, sockaddr: Any, timeout_at: float | None = None
+        self, net: CalmSelector, sock: socket.socket, sockaddr: Any, timeout_at: float | None = None
     ) -> socket.socket:
         """Connect `sock` and return it."""
+        net.sockets.add(sock)
         try:
             await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
         except BaseException:
@@ -87,7 +106,7 @@ class CalmClient(KafkaNetClient):  # type: ignore[misc]  # the library carries n
     """Network client for a producer, a consumer or an admin client."""
 
     def __init__(self, **configs: Any) -> None:
-        net = NetworkSelector(**configs)
+        net = CalmSelector(**configs)
         super().__init__(net=net, manager=CalmManager(net, **configs))
 
     def silence(self) -> float:

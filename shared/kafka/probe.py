@@ -7,6 +7,8 @@ import socket
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from shared.kafka.calm import ClientMaker
+
 _CALL_SECONDS = 1.0
 
 
@@ -30,18 +32,19 @@ def _accepts(bootstrap: str) -> bool:
 
 def _has_metadata(bootstrap: str) -> bool:
     milliseconds = int(_CALL_SECONDS * 1000)
+    maker = ClientMaker()
     try:
         admin = KafkaAdminClient(
             bootstrap_servers=bootstrap,
+            kafka_client=maker,
             api_version=(3, 9),  # given, so that no time is spent on guessing it
             bootstrap_timeout_ms=milliseconds,
             request_timeout_ms=milliseconds,
         )
-    except KafkaError:
-        return False
-    try:
         return bool(admin.describe_cluster()["brokers"])
     except KafkaError:
         return False
     finally:
-        admin.close()
+        # An admin client that could not be made is not there to be closed; its network thread and its socket are.
+        if maker.client is not None:
+            maker.client.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 
@@ -59,3 +60,11 @@ def test_silence_ends_with_an_answered_heartbeat(client: CalmClient, monkeypatch
     assert client.silence() >= 0.05
     answered.success(None)
     assert client.silence() < 0.05
+
+
+def test_closing_closes_a_socket_that_is_not_a_connection_yet() -> None:
+    client = CalmClient(bootstrap_servers="127.0.0.1:1", api_version=(3, 9))
+    fresh = socket.socket()
+    client._net.sockets.add(fresh)
+    client.close()
+    assert fresh.fileno() == -1
