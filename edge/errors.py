@@ -115,8 +115,6 @@ def request_id_of(req: Request) -> str:
 
 def _in_words(req: Request, error: falcon.HTTPError, allowed: str) -> str:
     path = req.path[:100]
-    if not path.isprintable():
-        path = ascii(path)[1:-1]  # clients print messages on terminals and into logs
     if error.status_code == 404:
         return f"no such route: {path}; {_suggestion(path)}"
     if error.status_code == 405:

@@ -23,7 +23,9 @@ class DoorRefusal(Refusal):
 
 
 def error_body(status: int, message: str) -> bytes:
-    """The JSON body of every error answer."""
+    """The JSON body of every error answer. Messages quote clients, and are printed on terminals and into logs."""
+    if not message.isprintable():
+        message = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in message)
     error = {"is_bifrost_error": False, "status_code": status, "error": {"message": message}, "extra_fields": {}}
     return msgspec.json.encode(error)
 
