@@ -1,0 +1,70 @@
+"""`python -m tests.sabotage WHAT edge|worker|keeper ...`: a component without one protection."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pymongo import WriteConcern
+from pymongo.read_concern import ReadConcern
+
+from coatcheck.cli.main import main
+from shared.mongo import client, moves
+from workers.fleet.fleet import Fleet
+
+ALWAYS: dict[str, Any] = {}
+
+
+def without_fencing() -> None:
+    """Records and renewals match without the lease and whatever the job's state is."""
+    moves._held = lambda job_id, lease: {"_id": job_id}
+    renew = moves.renew
+
+    def unfenced(*arguments: Any) -> moves.Move:
+        move = renew(*arguments)
+        return replace(move, filter={"_id": move.filter["_id"]})
+
+    moves.renew = unfenced
+
+
+def without_sweep() -> None:
+    """Workers claim only what is rung."""
+
+    async def never(_fleet: Fleet) -> None:
+        await asyncio.Event().wait()
+
+    Fleet.sweep = never  # type: ignore[method-assign]
+
+
+def without_majority_writes() -> None:
+    """A submit is acknowledged by the primary alone."""
+    init = client.Database.__init__
+
+    def unsafe(self: client.Database, *arguments: Any) -> None:
+        init(self, *arguments)
+        self.jobs = self.jobs.with_options(write_concern=WriteConcern(w=1))
+
+    client.Database.__init__ = unsafe  # type: ignore[method-assign]
+
+
+def without_due_time() -> None:
+    """Who is rung is claimed, due or not, held or not."""
+    moves._DUE = ALWAYS
+
+
+def without_majority_reads() -> None:
+    """Polls see what the member they ask has, known to a majority or not."""
+    client.ReadConcern = lambda _level: ReadConcern("local")  # type: ignore[attr-defined]
+
+
+SABOTAGE: Mapping[str, Callable[[], None]] = {
+    each.__name__: each
+    for each in (without_fencing, without_sweep, without_majority_writes, without_due_time, without_majority_reads)
+}
+
+if __name__ == "__main__":
+    SABOTAGE[sys.argv[1]]()
+    main(sys.argv[2:])

@@ -1,0 +1,73 @@
+"""The drill reports each protection that is missing: real processes, one sabotaged, and a fault.
+
+Each drill is directed, not random: its schedule is one in which the protection is all that stands between a fault and
+a violation.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from coatcheck.drill.cluster import Setup, Size
+from coatcheck.drill.plan import Draw
+from coatcheck.drill.report import Report
+from coatcheck.drill.run import DrillOptions
+from coatcheck.drill.run import drill as run_drill
+from coatcheck.drill.scenarios import Scenario
+from tests.sabotage import __main__ as sabotage
+
+SEED = 7
+THREE_DATABASES = Size(workers=3, databases=3)
+
+
+async def sabotaged(component: str, what: str, scenario: Scenario, size: Size = Size()) -> Report:  # noqa: B008 - frozen
+    """Drill with one component's command replaced."""
+    assert what in sabotage.SABOTAGE
+    command = [sys.executable, "-m", "tests.sabotage", what]
+    report = await run_drill(DrillOptions(scenario, SEED, setup=Setup(size, commands={component: command})), print)
+    print("\n".join(report.lines()))
+    assert not report.verdict.passed
+    return report
+
+
+def steady(name: str, draw: Draw, **load: object) -> Scenario:
+    return Scenario(name, "one protection is missing", (draw,), shape="steady", **load)  # type: ignore[arg-type]
+
+
+async def test_without_fencing_a_worker_that_slept_changes_results_that_were_seen() -> None:
+    freeze = Draw("worker", "freeze", lasts=(8.0, 8.0))
+    load = Scenario("no-fence", "", (freeze,), shape="in turn", jobs=400, seconds=20, latencies=(1000,))
+    report = await sabotaged("worker", "without_fencing", load)
+    assert report.verdict.changed > 0
+    assert (report.verdict.lost, report.verdict.stuck) == (0, 0)
+
+
+async def test_without_the_sweep_a_job_whose_bell_is_lost_is_stuck() -> None:
+    down = Draw("broker", "kill", "all", (14.0, 14.0))
+    report = await sabotaged("worker", "without_sweep", steady("no-sweep", down, jobs=60, seconds=6, patience=6.0))
+    assert report.verdict.stuck > 0
+    assert (report.verdict.lost, report.verdict.changed) == (0, 0)
+
+
+async def test_writes_that_only_the_primary_has_are_lost_when_it_is_killed() -> None:
+    ahead = Draw("mongod", "kill-ahead", "primary", (4.0, 4.0))
+    scenario = steady("w1", ahead, jobs=100, seconds=10, patience=8.0)
+    report = await sabotaged("edge", "without_majority_writes", scenario, THREE_DATABASES)
+    assert report.verdict.lost > 0
+
+
+async def test_without_the_due_time_in_the_claim_a_second_bell_makes_calls_before_their_time() -> None:
+    again = Draw("broker", "ring-again", lasts=(6.0, 6.0))
+    script = "upstream/first=1,status=500,retry_after=4,latency={latency}"
+    report = await sabotaged(
+        "worker", "without_due_time", steady("no-due", again, jobs=60, seconds=8, models=(script,))
+    )
+    assert any(line.startswith("early: ") for line in report.verdict.violations), report.verdict.violations
+
+
+async def test_reads_that_no_majority_confirms_show_results_that_vanish() -> None:
+    cut = Draw("mongod", "cut", "primary", (6.0, 6.0), peer="mongod*")
+    scenario = steady("local-reads", cut, jobs=320, seconds=16, latencies=(1500,))
+    report = await sabotaged("edge", "without_majority_reads", scenario, THREE_DATABASES)
+    assert report.verdict.changed > 0
+    assert report.verdict.lost == 0
