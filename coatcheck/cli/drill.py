@@ -25,14 +25,37 @@ import click
 @click.option(
     "--keep", "directory", default="", metavar="DIR", help="Keep all logs there.  [default: a temporary place]"
 )
+@click.option("--target", metavar="URL", help="Only load and check this installation; you do the killing.")
+@click.option(
+    "--key", envvar="COATCHECK_API_KEY", metavar="KEY", help="Virtual key for --target.  [default: COATCHECK_API_KEY]"
+)
+@click.option("--model", metavar="MODEL", help="Embedding model for --target, called once a job.  [default: scripted]")
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
-def drill(scenario: str, *, list_only: bool, as_json: bool, edges: int, workers: int, keepers: int, **how: Any) -> int:
+def drill(
+    scenario: str,
+    *,
+    list_only: bool,
+    as_json: bool,
+    edges: int,
+    workers: int,
+    keepers: int,
+    target: str | None,
+    key: str | None,
+    model: str | None,
+    **how: Any,
+) -> int:
     """Try to lose a job: break everything in turn under load and count what was lost.
 
     Starts databases, brokers, a scripted provider and every component on loopback, breaks them by a seeded schedule,
     then checks every accepted job. Exit code 0: nothing lost, stuck or changed, all bounds kept; 1: something was.
+
+    With --target it starts and breaks nothing: it loads an installation, keeps asking while you break it, and judges by
+    what its clients were told alone.
     """
     import uvloop  # noqa: PLC0415 - not on every system, and only this command needs it here
+
+    if target:
+        return _drill_target(target, key, model, as_json=as_json, **how)
 
     from coatcheck.drill.cluster import Setup, Size  # noqa: PLC0415 - loads every component's settings
     from coatcheck.drill.rows import SCENARIOS  # noqa: PLC0415
@@ -48,6 +71,23 @@ def drill(scenario: str, *, list_only: bool, as_json: bool, edges: int, workers:
         raise click.UsageError(f"unknown scenario '{scenario}': one of {', '.join(SCENARIOS)}")
     options = DrillOptions(scenario, setup=Setup(Size(edges, workers, keepers)), **how)
     report = uvloop.run(run(options, lambda line: click.echo(line, err=True)))
+    click.echo(json.dumps(report.as_dict()) if as_json else "\n".join(report.lines()))
+    sys.stdout.flush()
+    return 0 if report.verdict.passed else 1
+
+
+def _drill_target(target: str, key: str | None, model: str | None, *, as_json: bool, **how: Any) -> int:
+    """Load somebody's installation. Faults are theirs, so what would choose ours is refused."""
+    import uvloop  # noqa: PLC0415 - as above
+
+    from coatcheck.drill.target import TargetOptions, drill_target  # noqa: PLC0415 - loads the client and the verdict
+
+    faults, cluster = how.pop("faults"), how.pop("cluster")
+    if faults or cluster:
+        raise click.UsageError("--target breaks nothing: leave --faults and --cluster out")
+    given = {"key": key, "model": model, **how}
+    options = TargetOptions(target, **{name: value for name, value in given.items() if value})
+    report = uvloop.run(drill_target(options, lambda line: click.echo(line, err=True)))
     click.echo(json.dumps(report.as_dict()) if as_json else "\n".join(report.lines()))
     sys.stdout.flush()
     return 0 if report.verdict.passed else 1

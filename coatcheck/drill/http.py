@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ class Answer:
 
 
 class HttpClient:
-    """Talks to one server, http only. `request` raises OSError, TimeoutError included."""
+    """Talks to one server. `request` raises OSError, TimeoutError included."""
 
     def __init__(self, url: str, timeout: float = 10.0) -> None:
         parts = urlsplit(url)
         self.url = url
-        self._host, self._port = parts.hostname or "", parts.port or 80
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._host, self._port = parts.hostname or "", parts.port or (443 if self._tls else 80)
         self._prefix = parts.path.rstrip("/")
         self._timeout = timeout
         self._idle: deque[_Connection] = deque()
@@ -58,7 +60,7 @@ class HttpClient:
             if kept.usable:
                 return kept
         loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_connection(_Connection, self._host, self._port)
+        _, protocol = await loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
         return protocol
 
     def _head(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:

@@ -19,7 +19,8 @@ from coatcheck.drill.http import Answer, HttpClient
 from coatcheck.drill.sightings import NO_ANSWER, Sightings
 from coatcheck.drill.verdict import TERMINAL, Ticket
 
-_PATH = "/v1/async/embeddings"
+PATH = "/v1/async/embeddings"
+"""Where the load is submitted."""
 _FIRST_POLL_SECONDS = 0.25
 _LONGEST_POLL_SECONDS = 2.0
 _MOST_AT_ONCE = 128
@@ -105,7 +106,7 @@ class Clients:
         """One try; the id, or empty. Tries of one request carry the same key, so that a lost answer makes no second."""
         began = time.monotonic()
         headers = {"idempotency-key": ticket.key, **dict(self._how.headers)}
-        async with self._request("POST", _PATH, body, headers) as answer:
+        async with self._request("POST", PATH, body, headers) as answer:
             took = time.monotonic() - began
         self.sightings.submitted(began, answer.status, took)
         if answer.status not in (200, 202):
@@ -131,7 +132,7 @@ class Clients:
                 await self._poll(ticket, job, log)
 
     async def _poll(self, ticket: Ticket, job: str, log: TextIO) -> None:
-        async with self._request("GET", f"{_PATH}/{job}") as answer:
+        async with self._request("GET", f"{PATH}/{job}") as answer:
             pass
         self.sightings.polls[answer.status] += 1
         if answer.status == 404:  # an accepted job that is gone: exactly what must never be seen
@@ -162,7 +163,7 @@ class Clients:
 
     async def _final(self, job_id: str) -> tuple[str, str]:
         for _ in range(_FINAL_TRIES):
-            async with self._request("GET", f"{_PATH}/{job_id}") as answer:
+            async with self._request("GET", f"{PATH}/{job_id}") as answer:
                 if answer.status in (200, 202):
                     return seen(answer)
                 if answer.status == 404:

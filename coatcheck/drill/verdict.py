@@ -82,7 +82,7 @@ def judge(evidence: Evidence) -> Verdict:
     ended = Counter(evidence.stored[job_id] for job_id in by_id if evidence.stored.get(job_id) in TERMINAL)
     unwitnessed = [i for i in by_id if evidence.stored.get(i) in TERMINAL and i not in evidence.endings]
     violations = [
-        *(f"lost: {job_id} was accepted and is not in the database" for job_id in lost),
+        *(f"lost: {job_id} was accepted and is gone" for job_id in lost),
         *(f"stuck: {job_id} is still {evidence.stored[job_id]}" for job_id in stuck),
         *(f"changed: {job_id} {_history(by_id[job_id], evidence, job_id)}" for job_id in changed),
         *(f"doubled: key {key} made more than one job" for key in doubled),
