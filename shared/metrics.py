@@ -51,6 +51,7 @@ BELLS_UNACKED = _gauge("bells_unacked", "Bell records the broker has not confirm
 
 # The fleet
 BELLS_HEARD = _counter("bells_heard", "Job ids that a worker heard from the broker, by modality.", "modality")
+BELL_PARTITIONS = _gauge("bell_partitions", "Partitions that this worker hears; at 0 no bell reaches it and it sweeps.")
 BELLS_BAD = _counter("bells_bad", "Records on a bell topic that are no bells; they are skipped.", "modality")
 JOBS_CLAIMED = _counter(
     "jobs_claimed",
@@ -78,6 +79,9 @@ PROVIDER_REQUESTS = _counter("provider_requests", "Calls to providers, by how th
 PROVIDER_DURATION = _histogram("provider_request_duration_seconds", "Time in the provider.", _LONG, "provider")
 PROVIDER_REPEATED = _counter(
     "provider_calls_repeated", "Calls made again because a worker died or lost its lease: paid for twice.", "provider"
+)
+EMBEDDING_BATCH = _histogram(
+    "embedding_batch_jobs", "Jobs whose embeddings travelled in one provider call, where a provider batches.", _BATCH
 )
 PROVIDERS_PAUSED = _gauge(
     "providers_paused", "1 while a provider is paused after a 429 or 503.", "provider", mode="livemax"

@@ -60,6 +60,11 @@ ROWS = (
                 {"sum(coatcheck_bells_unacked{})": "records"},
             ),
             Panel(
+                "Partitions heard",
+                "By worker. At 0 no bell reaches it: more workers than partitions, or Kafka is away.",
+                {"sum by (instance) (coatcheck_bell_partitions{})": "{{instance}}"},
+            ),
+            Panel(
                 "How jobs are found",
                 "rung is prompt. swept: retries, jobs given back, and jobs whose bell was lost.",
                 {rate("jobs_claimed_total", "source"): "{{source}}"},
@@ -85,8 +90,12 @@ ROWS = (
             ),
             Panel(
                 "Batches",
-                "Jobs in one claim, outcomes in one write.",
-                {mean("claim_batch_jobs"): "claims", mean("record_batch_jobs"): "outcomes"},
+                "Jobs in one claim, outcomes in one write, embeddings in one call where a provider batches them.",
+                {
+                    mean("claim_batch_jobs"): "claims",
+                    mean("record_batch_jobs"): "outcomes",
+                    mean("embedding_batch_jobs"): "embeddings in a call",
+                },
             ),
             Panel(
                 "Leases lost, takeovers, given back",

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from shared.admin import Health
 from shared.kafka.listener import BellListener
-from shared.metrics import JOB_CRASHES, JOB_FAILURES, JOB_RELEASES, JOBS_FINISHED, PROVIDER_REPEATED
+from shared.metrics import BELL_PARTITIONS, JOB_CRASHES, JOB_FAILURES, JOB_RELEASES, JOBS_FINISHED, PROVIDER_REPEATED
 from shared.mongo.client import connect
 from shared.mongo.reports import ReportVerbs
 from shared.mongo.store import MongoStore
@@ -83,6 +83,7 @@ def _listen(settings: Settings, modalities: Sequence[str], fleet: Fleet) -> Bell
         listener.set_paused(fleet.full)
 
     listener = BellListener(settings, modalities, on_ids, asyncio.get_running_loop())
+    BELL_PARTITIONS.set_function(lambda: listener.partitions)
     fleet.on_load = lambda: listener.set_paused(fleet.full)
     listener.start()
     return listener
