@@ -43,7 +43,9 @@ async def noisy(broker: str, directory: Path, loads: Loads, upstream: Upstream, 
 async def _key(running: Running, number: int) -> str:
     environ = os.environ | {"COATCHECK_MONGODB_URI": running.database}
     command = [*COMMAND, "keys", "create", f"key-{number}"]
-    process = await asyncio.create_subprocess_exec(*command, env=environ, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environ, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
     output, _ = await process.communicate()
     if process.returncode != 0:
         raise RuntimeError("a virtual key could not be made")

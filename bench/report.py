@@ -11,8 +11,10 @@ from bench.targets import BATCHING, PRODUCT, Row, Verdict, stack_cpu, verdicts
 
 def table(rows: Sequence[Row]) -> list[str]:
     """All tables of a run, as lines of Markdown."""
+    if not any(row["scenario"] == "idle" for row in rows):
+        return studies(rows)
     compared = [*_references(rows), "", *_loads(rows), "", *_idle(rows), "", *_verdicts(verdicts(rows))]
-    return [*compared, *studies(rows)] if any(row["scenario"] == "idle" for row in rows) else studies(rows)
+    return [*compared, *studies(rows)]
 
 
 def _references(rows: Sequence[Row]) -> list[str]:
@@ -32,12 +34,14 @@ def _loads(rows: Sequence[Row]) -> list[str]:
         "| calls a job | twice | failed | CPU ms a job | MB | others |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    loads = [
-        row for row in rows if "accept_ms" in row and row["stack"] != "constant" and "stored:" not in row["scenario"]
-    ]
+    loads = [row for row in rows if "upstream" in row and row["stack"] != "constant" and not _of_a_study(row)]
     for name in dict.fromkeys(row["scenario"] for row in loads):
         lines += [_load(row) for row in loads if row["scenario"] == name]
     return lines
+
+
+def _of_a_study(row: Row) -> bool:
+    return "stored:" in row["scenario"] or "quiet keys" in row["scenario"]
 
 
 def _load(row: Row) -> str:
