@@ -40,6 +40,8 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Request type to path under the base URL, or to a whole URL, where it is not the usual one."""
     proxy: str = ""
     ca_file: str = ""
+    batch_texts: Annotated[int, Meta(ge=1, le=2048)] | None = None
+    """Most texts of embedding jobs that travel in one call; 1: every job by itself. Unset: 1, for local models 8."""
     trace_calls: bool = False
     """Send `x-coatcheck-call`, so that a drill can tell repeated calls."""
 

@@ -12,11 +12,16 @@ from shared.providers import ProviderConfig, configured
 from shared.redaction import hide
 from shared.settings import Settings
 from workers.providers.base import Provider
+from workers.providers.batching import BatchingProvider
+from workers.providers.embedding_batch import Limits
 from workers.providers.headers import secrets_of
 from workers.providers.openai import OpenAIProvider
 from workers.providers.scripted import ScriptedProvider
 
 _log = logging.getLogger(__name__)
+
+_LOCAL_BATCH_TEXTS = 8
+"""Twice the throughput of single texts, as more would give, and whoever is first waits for few."""
 
 
 @asynccontextmanager
@@ -36,7 +41,7 @@ async def open_providers(
 
 def build(configs: Mapping[str, ProviderConfig], *, max_body_bytes: int) -> dict[str, Provider]:
     """One provider for each configuration. None of them connects or loads a model before its first call."""
-    return {name: _make(config, max_body_bytes) for name, config in configs.items()}
+    return {name: _batching(config, _make(config, max_body_bytes)) for name, config in configs.items()}
 
 
 async def close_all(providers: Mapping[str, Provider]) -> None:
@@ -45,6 +50,12 @@ async def close_all(providers: Mapping[str, Provider]) -> None:
     for name, outcome in zip(providers, await asyncio.gather(*closing, return_exceptions=True), strict=True):
         if isinstance(outcome, Exception):
             _log.warning("provider %s did not close: %s", name, outcome)
+
+
+def _batching(config: ProviderConfig, provider: Provider) -> Provider:
+    is_local = config.kind == "local"
+    texts = config.batch_texts or (_LOCAL_BATCH_TEXTS if is_local else 1)
+    return BatchingProvider(provider, Limits(texts, in_turn=is_local)) if texts > 1 else provider
 
 
 def _make(config: ProviderConfig, max_body_bytes: int) -> Provider:

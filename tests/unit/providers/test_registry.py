@@ -10,6 +10,7 @@ from shared.redaction import redact
 from shared.settings import load_settings
 from workers.providers import registry
 from workers.providers.base import Answer, Call, Provider
+from workers.providers.batching import BatchingProvider
 from workers.providers.local.provider import LocalProvider
 from workers.providers.openai import OpenAIProvider
 from workers.providers.scripted import ScriptedProvider
@@ -21,8 +22,24 @@ async def test_each_kind_of_configuration_makes_its_provider() -> None:
     assert {name: type(provider) for name, provider in providers.items()} == {
         "scripted": ScriptedProvider,
         "mine": OpenAIProvider,
-        "local": LocalProvider,
+        "local": BatchingProvider,
     }
+    await registry.close_all(providers)
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [({}, OpenAIProvider), ({"batch_texts": 1}, OpenAIProvider), ({"batch_texts": 2}, BatchingProvider)],
+)
+async def test_embeddings_travel_together_where_that_is_asked_for(table: dict[str, int], expected: type) -> None:
+    providers = registry.build(configured({"mine": {"base_url": "http://mine", **table}}, {}), max_body_bytes=1000)
+    assert type(providers["mine"]) is expected
+    await registry.close_all(providers)
+
+
+async def test_local_models_can_be_told_to_take_one_job_at_a_time() -> None:
+    providers = registry.build(configured({"local": {"batch_texts": 1}}, {}, ["minilm"]), max_body_bytes=1000)
+    assert type(providers["local"]) is LocalProvider
     await registry.close_all(providers)
 
 
