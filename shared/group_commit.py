@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from shared.errors import Overloaded
@@ -19,7 +19,8 @@ class GroupCommit(Generic[Item, Outcome]):
     `flush` gets at most `max_items` items of at most `max_bytes` together (one larger item travels alone) and returns
     one outcome per item, in order; an outcome that is an exception is raised to its caller. When `flush` itself raises,
     every caller of that batch gets the error. More than `max_waiting` items in line, or a batch in flight for longer
-    than `max_stall` seconds, refuse new items with Overloaded. Batches start at least `spacing` seconds apart, for a
+    than `max_stall` seconds, refuse new items with Overloaded; if that batch then fails, so is who waits in line, for
+    nobody shall wait for two failures in turn. Batches start at least `spacing` seconds apart, for a
     flush that costs hardly more for many items than for one.
     """
 
@@ -56,7 +57,7 @@ class GroupCommit(Generic[Item, Outcome]):
             self._batch_started = loop.time()
             self._runner = loop.create_task(self._run())
         elif len(self._line) >= self._max_waiting or loop.time() - self._batch_started > self._max_stall:
-            raise Overloaded("too much is waiting for the database: retry in a moment")
+            raise _overloaded()
         future: asyncio.Future[Outcome] = loop.create_future()
         self._line.append((item, size, future))
         return await future
@@ -99,9 +100,10 @@ class GroupCommit(Generic[Item, Outcome]):
         try:
             outcomes = await self._flush([item for item, _, _ in batch])
         except Exception as error:
-            for _, _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            _fail(batch, error)
+            if asyncio.get_running_loop().time() - self._batch_started > self._max_stall:
+                _fail(self._line, _overloaded())
+                self._line.clear()
             return
         for (_, _, future), outcome in zip(batch, outcomes, strict=True):
             if future.done():
@@ -110,3 +112,13 @@ class GroupCommit(Generic[Item, Outcome]):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
+
+
+def _overloaded() -> Overloaded:
+    return Overloaded("too much is waiting for the database: retry in a moment")
+
+
+def _fail(line: Iterable[tuple[object, int, asyncio.Future[Outcome]]], reason: BaseException) -> None:
+    for _, _, future in line:
+        if not future.done():
+            future.set_exception(reason)

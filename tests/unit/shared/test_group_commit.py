@@ -120,6 +120,26 @@ async def test_a_batch_that_hangs_refuses_newcomers() -> None:
     assert await first == 2
 
 
+async def test_when_a_batch_that_hung_fails_nobody_in_line_waits_for_another_failure() -> None:
+    gate = Gate()
+    gate.open.clear()
+
+    async def flush(items: Sequence[int]) -> list[int | BaseException]:
+        await gate.flush(items)
+        raise RuntimeError("down")
+
+    commit = GroupCommit(flush, max_items=8, max_stall=0.05)
+    first = asyncio.create_task(commit.submit(1))
+    await _until(lambda: len(gate.batches) == 1)
+    second = asyncio.create_task(commit.submit(2))
+    await _until(lambda: commit.waiting == 1)
+    await asyncio.sleep(0.1)  # longer than a batch may take
+    gate.open.set()
+    failures = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(failure) for failure in failures] == [RuntimeError, Overloaded]
+    assert gate.batches == [[1]]
+
+
 @given(sizes=st.lists(st.integers(0, 120), min_size=1, max_size=60))
 def test_no_batch_exceeds_its_bounds_unless_one_item_does(sizes: list[int]) -> None:
     async def run() -> list[list[int]]:
