@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -69,6 +70,8 @@ def drill(
         return 0
     if scenario not in SCENARIOS:
         raise click.UsageError(f"unknown scenario '{scenario}': one of {', '.join(SCENARIOS)}")
+    if how["directory"] and Path(how["directory"]).is_dir() and any(Path(how["directory"]).iterdir()):
+        raise click.UsageError(f"{how['directory']} is not empty: a drill starts with fresh databases")
     options = DrillOptions(scenario, setup=Setup(Size(edges, workers, keepers)), **how)
     report = uvloop.run(run(options, lambda line: click.echo(line, err=True)))
     click.echo(json.dumps(report.as_dict()) if as_json else "\n".join(report.lines()))
