@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Literal
 
 import pymongo
@@ -36,6 +37,8 @@ _CODEC: CodecOptions[Document] = CodecOptions(
 )
 
 log = logging.getLogger(__name__)
+
+_calls, _failures = cache(STORE_CALLS.labels), cache(STORE_FAILURES.labels)
 
 
 @contextlib.contextmanager
@@ -91,7 +94,7 @@ class Database:
 
         `what` becomes a metric label: a fixed text, never one with a value in it.
         """
-        failures = STORE_FAILURES.labels(what)  # at 0 from the first call on, or no rate would show the first failure
+        failures = _failures(what)  # at 0 from the first call on, or no rate would show the first failure
         began = time.perf_counter()
         try:
             with unavailable(what), pymongo.timeout(self.timeout):
@@ -100,7 +103,7 @@ class Database:
             failures.inc()
             raise
         finally:
-            STORE_CALLS.labels(what).observe(time.perf_counter() - began)
+            _calls(what).observe(time.perf_counter() - began)
 
     def now(self) -> datetime:
         """This moment by the database's clock, in whole milliseconds. Raises StoreUnavailable before the first look.

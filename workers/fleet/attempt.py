@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 from shared.content import Content
 from shared.errors import StoreUnavailable
@@ -24,6 +25,8 @@ from workers.providers.base import Call, Provider, ProviderError
 from workers.providers.shape import shape_result
 
 log = logging.getLogger(__name__)
+
+_requests, _provider_duration = cache(PROVIDER_REQUESTS.labels), cache(PROVIDER_DURATION.labels)
 
 _BODY_RETRY_SECONDS = 2.0
 
@@ -192,8 +195,8 @@ class Attempts:
             notes.append(
                 AttemptNote(self._worker, target.provider, outcome, watch.milliseconds, watch.upstream_request_id)
             )
-            PROVIDER_REQUESTS.labels(target.provider, _code_class(outcome)).inc()
-            PROVIDER_DURATION.labels(target.provider).observe(watch.seconds)
+            _requests(target.provider, _code_class(outcome)).inc()
+            _provider_duration(target.provider).observe(watch.seconds)
 
     def _check_size(self, result: bytes) -> None:
         if len(result) > self._bounds.result_bytes:

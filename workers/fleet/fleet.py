@@ -8,6 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from uuid import UUID, uuid4
 
 from shared.errors import StoreUnavailable
@@ -35,6 +36,10 @@ from workers.providers.base import ProviderError
 
 log = logging.getLogger(__name__)
 job_log = logging.getLogger("coatcheck.jobs")
+
+# Children of metrics, bound once: finding one by its labels costs more than counting.
+_claimed, _claim_delay = cache(JOBS_CLAIMED.labels), cache(CLAIM_DELAY.labels)
+_finished, _duration = cache(JOBS_FINISHED.labels), cache(JOB_DURATION.labels)
 
 _CLAIM_IDS = 256
 """Most ids in one claim."""
@@ -158,8 +163,8 @@ class Fleet:
 
     def _start(self, hold: Hold, source: str) -> None:
         job = hold.job
-        JOBS_CLAIMED.labels(job.modality, source).inc()
-        CLAIM_DELAY.labels(job.modality).observe(max(0.0, job.waited))
+        _claimed(job.modality, source).inc()
+        _claim_delay(job.modality).observe(max(0.0, job.waited))
         if job.taken_over:
             JOB_CRASHES.labels(job.modality).inc()
         self.held.add(hold)
@@ -198,10 +203,10 @@ class Fleet:
 
     def _account(self, job: ClaimedJob, record: Finish, outcome: Outcome) -> None:
         name = "completed" if isinstance(outcome, Succeeded) else "failed"
-        JOBS_FINISHED.labels(job.modality, name).inc()
+        _finished(job.modality, name).inc()
         with contextlib.suppress(StoreUnavailable):
             seconds = max(0.0, (self._store.now() - job.created_at).total_seconds())
-            JOB_DURATION.labels(job.modality).observe(seconds)
+            _duration(job.modality).observe(seconds)
         job_log.info(
             "job %s",
             name,
