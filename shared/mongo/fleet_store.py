@@ -13,7 +13,7 @@ from pymongo import ReturnDocument, UpdateOne
 from pymongo.errors import BulkWriteError
 
 from shared.errors import StoreUnavailable
-from shared.job import ClaimedJob, DueJob, Finish, PayloadRef, Record, Status
+from shared.job import DOCUMENT_VERSION, ClaimedJob, DueJob, Finish, PayloadRef, Record, Status
 from shared.mongo import codec, moves, payloads
 from shared.mongo.client import Database, unavailable
 from shared.settings import Settings
@@ -75,6 +75,7 @@ class FleetVerbs:
         def overdue(status: Status, grace: float) -> dict[str, Any]:
             return {
                 "modality": {"$in": list(modalities)},
+                "v": {"$lte": DOCUMENT_VERSION},  # what a newer worker must do shall not fill our sweep
                 "status": status.value,
                 "wake_at": {"$lte": now - timedelta(seconds=grace)},
                 "deadline_at": {"$gt": now},
