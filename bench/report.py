@@ -89,12 +89,9 @@ def _verdicts(judged: Sequence[Verdict]) -> list[str]:
     for verdict in judged:
         target = verdict.target
         wanted = f"{'at most' if target.most else 'at least'} {target.bound:g} {target.unit}"
-        if verdict.figure is None:
-            lines.append(f"| {target.name} | {wanted} | | | not measured |")
-        else:
-            outcome = "met" if verdict.met else "missed"
-            cost = "" if verdict.by_cost is None else f"{verdict.by_cost:.2f} x"
-            lines.append(f"| {target.name} | {wanted} | {verdict.figure:.2f} {target.unit} | {cost} | {outcome} |")
+        figure = "" if verdict.figure is None else f"{verdict.figure:.2f} {target.unit}"
+        cost = "" if verdict.by_cost is None else f"{verdict.by_cost:.2f} x"
+        lines.append(f"| {target.name} | {wanted} | {figure} | {cost} | {verdict.outcome} |")
     return lines
 
 
