@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from coatcheck.drill.figures import spread
 from coatcheck.drill.verdict import MAX_SHOWN
 
 _MAX_MARKERS = 2_000_000
@@ -41,6 +42,8 @@ class CallLog:
         self._first: dict[str, float] = {}
         self._not_before: dict[tuple[str, str], float] = {}
         self._call_ids: set[str] = set()
+        self._broken_at: dict[str, float] = {}
+        self._resumed: list[float] = []
         self.violations: list[str] = []
         """Calls that nobody may make: under an id that was used before, or before the Retry-After of the last one."""
         self.calls = 0
@@ -75,6 +78,13 @@ class CallLog:
         if early_by > 0:
             self._violated(f"early: {call.call} was called {early_by:.1f} s before the Retry-After of the last call")
 
+        if broken_at := self._broken_at.pop(call.marker, 0.0):
+            self._resumed.append(call.started - broken_at)
+
+    def figures(self) -> dict[str, float]:
+        """Most calls at once; seconds from a call whose caller went away to the next one for the same job."""
+        return {"calls_at_once": self.peak, **spread("resumed", self._resumed)}
+
     def _violated(self, what: str) -> None:
         if len(self.violations) < MAX_SHOWN:
             self.violations.append(what)
@@ -83,6 +93,8 @@ class CallLog:
         """Writes a call's line. `outcome` is a status or a way to fail. The second end of a call does not count."""
         if self._open.pop(id(call), None) is None:
             return
+        if outcome == "gone" and call.marker:
+            self._broken_at[call.marker] = time.time()
         if retry_after and call.marker:
             self._not_before[call.marker, call.model] = time.time() + retry_after
         self._outcomes[outcome] += 1

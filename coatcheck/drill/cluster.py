@@ -49,7 +49,8 @@ CLUSTER = Size(edges=2, workers=3, keepers=2, databases=3, brokers=3)
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What the parts are started with. `commands` and `environ` override those of a component, by its name.
+    """What the parts are started with. `commands` and `environ` override those of a component, by its name; `commands`
+    those of one member too, such as worker1.
 
     `settings` is appended to the settings file.
     """
@@ -201,7 +202,7 @@ class Cluster:
             stop_seconds=30.0,
             logs=self.directory / f"{name}{number}",
             environ={**self.environ, **self._own_environ(name, number)},
-            command=self.setup.commands.get(name, COMMAND),
+            command=self.setup.commands.get(f"{name}{number}", self.setup.commands.get(name, COMMAND)),
         )
 
     def _own_environ(self, name: str, number: int) -> Mapping[str, str]:

@@ -44,10 +44,10 @@ def figures(m: Measured) -> dict[str, float]:
     end = max((each.mended for each in m.faults), default=0.0)
     waits = [ticket.ended_at - ticket.accepted_at for ticket in m.tickets if ticket.ended_at]
     return {
-        **_spread("result", waits),
-        **_spread("claim", _claims(m, m.tickets)),
-        **_spread("claim_during", _claims(m, [t for t in m.tickets if begin <= t.accepted_at <= end])),
-        **_spread("recovery", [each.ended_again for each in recoveries(m.tickets, m.faults)]),
+        **spread("result", waits),
+        **spread("claim", _claims(m, m.tickets)),
+        **spread("claim_during", _claims(m, [t for t in m.tickets if begin <= t.accepted_at <= end])),
+        **spread("recovery", [each.ended_again for each in recoveries(m.tickets, m.faults)]),
         **_answers(m.sightings),
         **_rates(m.tickets, begin, end),
         "failed": m.verdict.failed,
@@ -82,14 +82,15 @@ def by_kind(found: Iterable[Recovery]) -> dict[str, dict[str, float]]:
     return {
         sort: {
             "faults": len(each),
-            **_spread("recovery", [one.ended_again for one in each]),
-            **_spread("pause", [one.longest_pause for one in each]),
+            **spread("recovery", [one.ended_again for one in each]),
+            **spread("pause", [one.longest_pause for one in each]),
         }
         for sort, each in sorted(sorts.items())
     }
 
 
-def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
+def spread(name: str, values: Sequence[float]) -> dict[str, float]:
+    """p50, p95, p99 and maximum under `name`; nothing of nothing."""
     if not values:
         return {}
     cuts = statistics.quantiles(values, n=100, method="inclusive") if len(values) > 1 else [values[0]] * 99

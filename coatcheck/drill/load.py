@@ -35,9 +35,18 @@ LATENCIES = (5, 50, 100, 300, 1000)
 CLIENTS = 32
 
 
+class _Complaint(msgspec.Struct):
+    message: str = ""
+
+
+class _Wrong(msgspec.Struct):
+    error: _Complaint = msgspec.field(default_factory=_Complaint)
+
+
 class _Envelope(msgspec.Struct):
     id: str
     status: str
+    error: _Wrong | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +155,8 @@ class Clients:
         if status in TERMINAL and not ticket.ended_at:
             ticket.ended_at = time.monotonic()
             self.ended += 1
+            if status == "failed":
+                self.sightings.failed(_why(answer))
             _write(log, "ended", ticket, id=job, status=status, digest=digest)
 
     async def collect_again(self) -> dict[str, tuple[str, str]]:
@@ -206,6 +217,11 @@ def seen(answer: Answer) -> tuple[str, str]:
     """The status in an answer and, of an ended job, a fingerprint of every byte that the API says about it."""
     status = msgspec.json.decode(answer.body, type=_Envelope).status
     return status, hashlib.blake2b(answer.body, digest_size=16).hexdigest() if status in TERMINAL else ""
+
+
+def _why(answer: Answer) -> str:
+    wrong = msgspec.json.decode(answer.body, type=_Envelope).error
+    return wrong.error.message if wrong else ""
 
 
 def _write(log: TextIO, event: str, ticket: Ticket, **more: str) -> None:

@@ -76,10 +76,13 @@ def make_plan(
     return [draw.fault(first + step * (number + rng.random()), rng, members) for number, draw in enumerate(turns)]
 
 
-def steady_plan(draws: Sequence[Draw], *, seed: int, seconds: float, members: Mapping[str, int]) -> list[Fault]:
-    """Each draw once, all of them when a tenth of the load's time is over."""
+def steady_plan(
+    draws: Sequence[Draw], *, seed: int, seconds: float, members: Mapping[str, int], late: bool = False
+) -> list[Fault]:
+    """Each draw once, all of them when a tenth of the load's time is over, or `late`: when a tenth is left."""
     rng = random.Random(seed)
-    return [draw.fault(seconds * MARGIN, rng, members) for draw in draws]
+    at = seconds * (1 - MARGIN if late else MARGIN)
+    return [draw.fault(at, rng, members) for draw in draws]
 
 
 def in_turn_plan(draws: Sequence[Draw], *, seed: int, seconds: float, members: Mapping[str, int]) -> list[Fault]:

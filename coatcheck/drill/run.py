@@ -109,7 +109,12 @@ def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
 def _with_needs_of(scenario: Scenario, setup: Setup) -> Setup:
     """The setup with what a scenario starts its components with; the caller's own wishes count more."""
     environ = {name: {**scenario.environ, **setup.environ.get(name, {})} for name in (*PRODUCT, "init")}
-    return replace(setup, commands={**scenario.commands, **setup.commands}, environ={**setup.environ, **environ})
+    return replace(
+        setup,
+        commands={**scenario.commands, **setup.commands},
+        environ={**setup.environ, **environ},
+        settings=scenario.settings + setup.settings,
+    )
 
 
 def _load_of(scenario: Scenario, seed: int) -> LoadOptions:
@@ -121,6 +126,7 @@ def _load_of(scenario: Scenario, seed: int) -> LoadOptions:
         models=scenario.models,
         latencies=scenario.latencies,
         storm=scenario.storm,
+        headers=scenario.headers,
     )
 
 
@@ -153,8 +159,9 @@ async def _measured(scenario: Scenario, seed: int, cluster: Cluster, calls: Call
 def planned(scenario: Scenario, seed: int, members: Mapping[str, int]) -> Sequence[Fault]:
     """The schedule of a scenario's faults."""
     draws: Sequence[Draw] = scenario.draws
-    if scenario.shape == "steady":
-        return steady_plan(draws, seed=seed, seconds=scenario.seconds, members=members)
+    if scenario.shape in ("steady", "late"):
+        late = scenario.shape == "late"
+        return steady_plan(draws, seed=seed, seconds=scenario.seconds, members=members, late=late)
     if scenario.shape == "in turn":
         return in_turn_plan(draws, seed=seed, seconds=scenario.seconds, members=members)
     return make_plan(draws, seed=seed, seconds=scenario.seconds, faults=scenario.faults, members=members)
@@ -180,11 +187,17 @@ def _report(
         deaths=len(nemesis.deaths),
         wanted=scenario.jobs,
     )
-    found = {**figures(measured), "drill_cpu_share": round(time.process_time() / took, 3)}
+    found = {
+        **figures(measured),
+        **calls.figures(),
+        **_memory(cluster),
+        "drill_cpu_share": round(time.process_time() / took, 3),
+    }
     more = [
         *(f"odd answer, {count} times: {what}" for what, count in clients.sightings.odd.items()),
         *(f"died by itself: {death}" for death in nemesis.deaths if not scenario.deadly),
         *calls.violations,
+        *(f"failed {count} times for another reason: {why}" for why, count in _unforeseen(scenario, clients).items()),
         *(f"bound {line}" for line in broken(scenario.bounds, found)),
     ]
     size = cluster.setup.size
@@ -200,6 +213,20 @@ def _report(
         figures=found,
         took=took,
     )
+
+
+def _unforeseen(scenario: Scenario, clients: Clients) -> dict[str, int]:
+    """Reasons why jobs failed that the scenario does not name, if it names any."""
+    known = scenario.reasons or ("",)
+    return {why: n for why, n in clients.sightings.reasons.items() if not any(each in why for each in known)}
+
+
+def _memory(cluster: Cluster) -> dict[str, float]:
+    """The most memory that a worker which runs now has held, in MB. Linux only."""
+    status = [Path(f"/proc/{member.pid}/status") for member in cluster.members["worker"] if member.pid]
+    peaks = [int(line.split()[1]) for path in status if path.exists()
+             for line in path.read_text().splitlines() if line.startswith("VmHWM")]  # fmt: skip
+    return {"worker_mb": round(max(peaks) / 1024)} if peaks else {}
 
 
 async def _witness(cluster: Cluster, endings: Counter[UUID]) -> None:

@@ -11,8 +11,9 @@ from coatcheck.drill.load import CLIENTS, LATENCIES, MODELS
 from coatcheck.drill.mix import CLOCK, EVERYBODY, MIXED_CLUSTER
 from coatcheck.drill.plan import Draw
 
-Shape = Literal["spread", "steady", "in turn"]
-"""Faults spread over the load, all of them once and at once, or each member of the components in turn."""
+Shape = Literal["spread", "steady", "late", "in turn"]
+"""Faults spread over the load, all of them once and at once (early or when most is submitted), or each member of the
+components in turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +21,9 @@ class Scenario:
     """A row that can be run alone. Without `bounds` it promises only what every row does: nothing lost, no death.
 
     `cluster` rows need three databases and Apache Kafka. For `storm` seconds the provider answers 429 to everything.
-    `models` and `latencies` are as in LoadOptions. After `patience` seconds a job that has not ended is stuck.
-    `commands` and `environ` are what components are started with instead of and beside the usual. `deadly` ones kill
-    members by what is submitted, so that a death is no violation.
+    `models`, `latencies` and `headers` are as in LoadOptions. Whoever has not ended `patience` seconds later is stuck.
+    `commands`, `environ` and `settings` are what components are started with instead of and beside the usual. `deadly`
+    ones kill members by what is submitted, so that a death is no violation. Who fails says one of `reasons`, if any.
     """
 
     name: str
@@ -37,11 +38,14 @@ class Scenario:
     storm: float = 0.0
     models: tuple[str, ...] = MODELS
     latencies: tuple[int, ...] = LATENCIES
+    headers: tuple[tuple[str, str], ...] = ()
     clients: int = CLIENTS
     patience: float = 120.0
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
+    settings: str = ""
     deadly: bool = False
+    reasons: tuple[str, ...] = ()
 
 
 CLEAN = (Bound("submit_max", most=4.0), Bound("unanswered", most=0))

@@ -2,10 +2,129 @@
 
 from __future__ import annotations
 
+import sys
+
+from coatcheck.drill.bounds import Bound
 from coatcheck.drill.plan import Draw
 from coatcheck.drill.scenarios import CLEAN, NOT_NOTICED, Scenario
 
-SPECIAL_ROWS = (
+_MORTAL = (sys.executable, "-m", "coatcheck.drill.mortal_worker")
+_NEIGHBOUR, _POISON = ("upstream/latency={latency}",), ("upstream/poison",)
+_REFUSED = """
+[providers.refused]
+kind = "openai"
+base_url = "http://127.0.0.1:1/v1"
+"""
+_BROKEN = ("reset", "cut", "truncate", "html", "page", "error200")
+
+
+def _all_fail(jobs: int) -> tuple[Bound, ...]:
+    return Bound("failed", least=jobs), Bound("errors", most=0)
+
+
+_PAYLOADS = (
+    Scenario(
+        "poison-payload",
+        "one payload kills its worker, each time: it alone fails, at its crash limit; none of its neighbours does",
+        bounds=(Bound("failed", most=1), Bound("failed", least=1), Bound("deaths", most=5), Bound("deaths", least=5),
+                Bound("calls_at_once", least=100)),
+        jobs=300,
+        seconds=10.0,
+        models=_NEIGHBOUR * 120 + _POISON + _NEIGHBOUR * 179,
+        latencies=(4000, 5000),
+        commands={"worker": _MORTAL},
+        deadly=True,
+        reasons=("leases ran out",),
+    ),
+    Scenario(
+        "database-outage",
+        "no database for 60 s with 500 calls in flight: their results are kept, hardly any is called again",
+        (Draw("mongod", "kill", "all", (60.0, 60.0)),),
+        (*CLEAN, Bound("failed", most=0), Bound("repeated_share", most=0.01), Bound("calls_at_once", least=500)),
+        shape="late",
+        jobs=600,
+        seconds=12.0,
+        latencies=(15_000, 20_000),
+        clients=100,
+    ),
+    Scenario(
+        "long-job-term",
+        "SIGTERM of workers with long jobs: they are given back and run elsewhere within seconds",
+        (Draw("worker", "term", lasts=(0.5, 0.5)),),
+        (*NOT_NOTICED, Bound("resumed_max", most=5.0)),
+        shape="in turn",
+        jobs=40,
+        seconds=20.0,
+        latencies=(20_000,),
+    ),
+    Scenario(
+        "eviction-loop",
+        "SIGTERM of all workers again and again, no job gets done: each ends as failed, and says why",
+        (Draw("worker", "term", "all", lasts=(0.2, 0.2)),),
+        _all_fail(20),
+        jobs=20,
+        seconds=6.0,
+        faults=6,
+        latencies=(600_000,),
+        environ={"COATCHECK_MAX_RELEASES": "2"},
+        reasons=("given back",),
+    ),
+)  # fmt: skip
+
+_PROVIDERS = (
+    Scenario(
+        "provider-refuses",
+        "nobody listens where the provider should be: its jobs fail after their tries, those of others do not",
+        bounds=(Bound("failed", most=50), Bound("failed", least=50), Bound("errors", most=0)),
+        jobs=100,
+        seconds=5.0,
+        models=("refused/anything", *_NEIGHBOUR),
+        settings=_REFUSED,
+        reasons=("connection to the provider failed", "no connection to the provider"),
+    ),
+    Scenario(
+        "provider-hangs",
+        "no answer ever: each job fails at its own deadline of 6 s",
+        bounds=(*_all_fail(50), Bound("result_max", most=9.0)),
+        jobs=50,
+        seconds=5.0,
+        models=("upstream/mode=hang",),
+        headers=(("x-coatcheck-deadline", "6"),),
+        reasons=("deadline",),
+    ),
+    Scenario(
+        "provider-breaks",
+        "the first answer is reset, cut, half, a web page or an error with 200: never a half result",
+        bounds=NOT_NOTICED,
+        jobs=120,
+        seconds=8.0,
+        models=tuple(f"upstream/first=1,mode={mode},latency={{latency}}" for mode in _BROKEN),
+    ),
+    Scenario(
+        "provider-floods",
+        "200 MB of JSON, or of zeros in a small gzip: these jobs fail, others do not, and no worker swells",
+        bounds=(
+            Bound("failed", most=20),
+            Bound("failed", least=20),
+            Bound("errors", most=0),
+            Bound("worker_mb", most=500),
+        ),
+        jobs=100,
+        seconds=10.0,
+        models=(*_NEIGHBOUR * 4, "upstream/mode=bomb", *_NEIGHBOUR * 4, "upstream/mode=huge"),
+        reasons=("larger than",),
+    ),
+    Scenario(
+        "provider-says-when",
+        "429 with Retry-After: nobody comes before that, and nobody fails",
+        bounds=NOT_NOTICED,
+        jobs=100,
+        seconds=8.0,
+        models=("upstream/first=1,status=429,retry_after=3,latency={latency}", *_NEIGHBOUR),
+    ),
+)
+
+_TIMING = (
     Scenario(
         "bells-again",
         "bells of jobs that wait or run ring again and again: nothing is called early or twice",
@@ -25,3 +144,5 @@ SPECIAL_ROWS = (
         cluster=True,
     ),
 )
+
+SPECIAL_ROWS = (*_PAYLOADS, *_PROVIDERS, *_TIMING)
