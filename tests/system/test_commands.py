@@ -223,6 +223,41 @@ def test_an_edge_shows_the_readiness_of_its_api_on_the_admin_port(environ: dict[
         assert ask(port, "/livez")[0] == 0, "the admin port is closed with the master"
 
 
+def test_an_edge_that_starts_before_its_database_is_alive_and_becomes_ready(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    mongod = MongodSet(tmp_path)
+    environ |= {"COATCHECK_MONGODB_URI": mongod.uri, "COATCHECK_ALLOW_ANONYMOUS": "true"}
+    (api,) = free_ports(1)
+    with running(environ, "edge", "--port", str(api)) as (process, port):
+        deadline = time.monotonic() + SECONDS
+        while ask(api, "/livez")[0] != 200:
+            assert time.monotonic() < deadline, "the API does not listen"
+            time.sleep(0.02)
+        assert ask(port, "/livez")[0] == 200
+        assert ask(api, "/readyz")[0] == ask(port, "/readyz")[0] == ask(port, "/status/facts")[0] == 503
+        with mongod:
+            wait_until_ready(port)
+            assert ask(api, "/readyz")[0] == 200
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(SECONDS) == 0
+
+
+def test_the_status_page_of_a_component_shows_all_processes(environ: dict[str, str]) -> None:
+    environ["COATCHECK_ADMIN_TOKEN"] = "a-token-of-sixteen-characters"
+    command(environ, "init")
+    with running(environ, "keeper") as (_, port):
+        wait_until_ready(port)
+        assert "/status" in ask(port, "/")[1]
+        assert ask(port, "/status")[0] == ask(port, "/status/facts")[0] == 401
+        deadline = time.monotonic() + SECONDS
+        while not (shown := answer(environ, "top", "--once"))["processes"]:
+            assert time.monotonic() < deadline, "the keeper has not reported"
+        assert [process["component"] for process in shown["processes"]] == ["keeper"]
+        assert "No worker reports: nobody runs jobs." in shown["concerns"]
+        assert "keeper" in command(environ, "top", "--once").stdout
+
+
 def test_an_open_edge_that_nobody_could_use_says_both_ways_out(environ: dict[str, str]) -> None:
     ran = command(environ, "edge", "--host", "0.0.0.0", "--port", str(free_ports(1)[0]), "--admin-port", "0")
     assert ran.returncode == 2
