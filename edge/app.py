@@ -72,7 +72,8 @@ def _add_routes(app: Falcon, services: EdgeServices, intake: Intake) -> None:
     results = ResultStream(store, max(1, settings.max_inflight_bytes // STREAM_BYTES))
     large = asyncio.Semaphore(1)
     for endpoint in CATALOGUE:
-        app.add_route(endpoint.path, SubmitResource(endpoint, _reader(services, endpoint, large), submissions))
+        reader = _reader(services, endpoint, large)
+        app.add_route(endpoint.path, SubmitResource(endpoint, reader, submissions, collector))
         app.add_route(f"{endpoint.path}/{{job_id}}", PollResource(endpoint, collector, results))
     dropin = responses.ResponsesServices(
         reader=_reader(services, responses.ENDPOINT, large, takes_background=True),

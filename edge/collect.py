@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from edge.gate import Turnstile
+from edge.pace import Pace
 from edge.principal import Principals
 from shared.errors import NotFound
 from shared.group_commit import GroupCommit
@@ -31,6 +32,7 @@ class Collector:
     def __init__(self, store: EdgeStore, principals: Principals) -> None:
         self._store = store
         self._principals = principals
+        self._pace = Pace()
         self._confirmations = Turnstile(MAX_CONFIRMATIONS, 1.0, "too many unknown ids are being checked: retry")
         self._reads: GroupCommit[UUID, JobView | None] = GroupCommit(
             self._read,
@@ -52,7 +54,13 @@ class Collector:
         key_id = await self._key_id(secret) if view.key_id is not None else None
         if not visible(view, key_id, request_type, self._store.now()):
             raise NotFound
+        if view.completed_at is not None:
+            self._pace.ended(request_type, (view.completed_at - view.created_at).total_seconds())
         return view
+
+    def retry_after(self, request_type: str, created_at: datetime) -> str:
+        """Seconds until a job submitted at that time is worth a poll, as the header says it."""
+        return str(self._pace.hint(request_type, (self._store.now() - created_at).total_seconds()))
 
     async def _key_id(self, secret: bytes | None) -> str | None:
         """Asked only for jobs that belong to a key: a job without one is open to any key, known or not."""

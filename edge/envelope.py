@@ -39,12 +39,6 @@ def ended(view: JobView) -> tuple[bytes, bytes]:
     return _head(view.id, view.request_id, view.status, view.created_at) + tail.encode(), b"}"
 
 
-def retry_after(view: JobView, now: datetime) -> str:
-    """Seconds until the next poll is worth while: young jobs often end soon, old ones rarely do."""
-    age = (now - view.created_at).total_seconds()
-    return "1" if age < 30 else "2" if age < 300 else "5"
-
-
 def _head(job_id: UUID, request_id: str, status: Status, created_at: datetime) -> bytes:
     request = b'","request_id":' + msgspec.json.encode(request_id) + b',"status":"' if request_id else b'","status":"'
     return (

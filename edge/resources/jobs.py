@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 
 from falcon.asgi import Request, Response
 
@@ -29,8 +28,9 @@ _BUSY = "too many large results are being sent: retry in a moment"
 class SubmitResource:
     """POST on an endpoint's path."""
 
-    def __init__(self, endpoint: Endpoint, reader: BodyReader, submissions: Submissions) -> None:
+    def __init__(self, endpoint: Endpoint, reader: BodyReader, submissions: Submissions, collector: Collector) -> None:
         self._endpoint = endpoint
+        self._collector = collector
         self._reader = reader
         self._submissions = submissions
 
@@ -45,7 +45,7 @@ class SubmitResource:
         resp.status = 202
         resp.data = envelope.accepted(ticket.id, ticket.request_id, ticket.created_at)
         resp.set_header("Location", f"{self._endpoint.path}/{ticket.id}")
-        resp.set_header("Retry-After", "1")
+        resp.set_header("Retry-After", self._collector.retry_after(self._endpoint.request_type, ticket.created_at))
         if ticket.replayed:
             resp.set_header("x-coatcheck-replayed", "true")
 
@@ -68,7 +68,7 @@ class PollResource:
         else:
             resp.status = 202
             resp.data = envelope.running(view)
-            resp.set_header("Retry-After", envelope.retry_after(view, self._results.now()))
+            resp.set_header("Retry-After", self._collector.retry_after(view.request_type, view.created_at))
 
     on_head = on_get
 
@@ -80,10 +80,6 @@ class ResultStream:
         self._store = store
         self._gate = Gate(max_streams, _BUSY)
         self._whole = Turnstile(MAX_WHOLE, 2.0, _BUSY)
-
-    def now(self) -> datetime:
-        """This moment by the database's clock."""
-        return self._store.now()
 
     async def write(self, req: Request, resp: Response, view: JobView) -> None:
         """Write the envelope of a job that has ended."""

@@ -83,12 +83,3 @@ def test_times_are_utc_with_milliseconds(moment: datetime) -> None:
     assert len(text) == 24
     assert text.endswith("Z")
     assert moment - datetime.fromisoformat(text) < timedelta(milliseconds=1)
-
-
-def test_the_older_a_job_the_rarer_the_polls() -> None:
-    def after(seconds: float) -> int:
-        return int(envelope.retry_after(view(Status.PENDING), SUBMITTED + timedelta(seconds=seconds)))
-
-    waits = [after(seconds) for seconds in (0, 1, 29, 31, 299, 301, 86400)]
-    assert waits == sorted(waits)
-    assert (waits[0], waits[-1]) == (1, 5)
