@@ -16,8 +16,8 @@ PLACES = 64
 SECONDS = 4
 ROUNDS = 3
 GOODPUT = 0.4
-"""Of the peak. The callers live on the same two cores and take their share: docs/performance.md has figures of a client
-that costs nearly nothing."""
+"""Of the peak. The callers live on the same two cores and take their share; docs/decisions/0002-the-door.md has figures
+of a client that costs nearly nothing."""
 GROWTH = 40 * 1024 * 1024
 
 
