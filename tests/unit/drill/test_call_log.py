@@ -73,3 +73,28 @@ def test_repeated_is_what_a_reader_of_the_order_would_count(ends: list[tuple[str
             answered.add(marker)
     assert (log.repeated, log.calls, log.peak) == (repeated, len(ends), min(1, len(ends)))
     assert log.counters()["open"] == 0
+
+
+def test_a_call_before_the_retry_after_of_the_last_one_is_a_violation_and_one_by_a_fallback_is_none() -> None:
+    log = CallLog()
+    log.end(log.start("/p", headers("job/1/0"), "m"), "500", retry_after=30)
+    log.start("/p", headers("job/1/1"), "fallback")
+    assert not log.violations
+    log.start("/p", headers("job/2/0"), "m")
+    assert [line.partition(":")[0] for line in log.violations] == ["early"]
+
+
+def test_two_calls_under_one_id_are_a_violation() -> None:
+    log = CallLog()
+    log.end(log.start("/p", headers("job/1/0"), "m"), "reset")
+    log.start("/p", headers("job/1/0"), "m")
+    assert [line.partition(":")[0] for line in log.violations] == ["twice"]
+
+
+def test_the_time_from_a_broken_call_to_the_next_one_for_its_job_is_a_figure() -> None:
+    log = CallLog()
+    assert "resumed_max" not in log.figures()
+    log.end(log.start("/p", headers("job/1/0"), "m"), "gone")
+    log.start("/p", headers("job/2/0"), "m")
+    assert 0 <= log.figures()["resumed_max"] < 5
+    assert log.figures()["calls_at_once"] == 1
