@@ -213,6 +213,13 @@ class Clients:
             api.close()
 
 
+def job_id_of(answer: Answer) -> str:
+    """The id in the answer to a submit. Raises ConnectionRefusedError if there is none."""
+    if answer.status not in (200, 202):
+        raise ConnectionRefusedError(f"the submit was answered {answer.status}")
+    return msgspec.json.decode(answer.body, type=_Envelope).id
+
+
 def seen(answer: Answer) -> tuple[str, str]:
     """The status in an answer and, of an ended job, a fingerprint of every byte that the API says about it."""
     status = msgspec.json.decode(answer.body, type=_Envelope).status

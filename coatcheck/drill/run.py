@@ -20,6 +20,7 @@ from coatcheck.drill.call_log import CallLog
 from coatcheck.drill.cluster import CLUSTER, LEASE_SECONDS, PRODUCT, Cluster, Setup
 from coatcheck.drill.faults import KINDS
 from coatcheck.drill.figures import Measured, figures, recoveries
+from coatcheck.drill.herd import Herd
 from coatcheck.drill.load import Clients, LoadOptions
 from coatcheck.drill.nemesis import Nemesis
 from coatcheck.drill.plan import Draw, Fault, in_turn_plan, make_plan, steady_plan
@@ -134,6 +135,7 @@ async def _measured(scenario: Scenario, seed: int, cluster: Cluster, calls: Call
     load = _load_of(scenario, seed)
     clients = Clients(cluster.urls, cluster.directory, load)
     started = time.monotonic()
+    herd = Herd(cluster.urls, scenario.herd, seed)
     nemesis = Nemesis(cluster, planned(scenario, seed, cluster.counts), started, say)
     endings: Counter[UUID] = Counter()
     beside = [
@@ -145,6 +147,8 @@ async def _measured(scenario: Scenario, seed: int, cluster: Cluster, calls: Call
         async with asyncio.TaskGroup() as group:
             group.create_task(clients.run(scenario.seconds + scenario.patience))
             group.create_task(nemesis.run())
+            if scenario.herd:
+                group.create_task(herd.run())
         took = time.monotonic() - started
         evidence = await _gather(cluster, clients, calls, endings)
     finally:
@@ -152,7 +156,15 @@ async def _measured(scenario: Scenario, seed: int, cluster: Cluster, calls: Call
             task.cancel()
         clients.close()
     return _report(
-        scenario, seed, cluster=cluster, evidence=evidence, clients=clients, nemesis=nemesis, calls=calls, took=took
+        scenario,
+        seed,
+        cluster=cluster,
+        evidence=evidence,
+        clients=clients,
+        nemesis=nemesis,
+        calls=calls,
+        beside={**calls.figures(), **_memory(cluster), **(herd.figures() if scenario.herd else {})},
+        took=took,
     )
 
 
@@ -176,6 +188,7 @@ def _report(
     clients: Clients,
     nemesis: Nemesis,
     calls: CallLog,
+    beside: Mapping[str, float],
     took: float,
 ) -> Report:
     measured = Measured(
@@ -187,12 +200,7 @@ def _report(
         deaths=len(nemesis.deaths),
         wanted=scenario.jobs,
     )
-    found = {
-        **figures(measured),
-        **calls.figures(),
-        **_memory(cluster),
-        "drill_cpu_share": round(time.process_time() / took, 3),
-    }
+    found = {**figures(measured), **beside, "drill_cpu_share": round(time.process_time() / took, 3)}
     more = [
         *(f"odd answer, {count} times: {what}" for what, count in clients.sightings.odd.items()),
         *(f"died by itself: {death}" for death in nemesis.deaths if not scenario.deadly),

@@ -124,6 +124,29 @@ _PROVIDERS = (
     ),
 )
 
+_CROWDS = (
+    Scenario(
+        "herd",
+        "5,000 pollers wait for one job, each over its own connection: all see the same end",
+        bounds=(*NOT_NOTICED, Bound("herd_saw_the_end", least=5000), Bound("herd_ends", most=1),
+                Bound("herd_odd", most=0)),
+        jobs=60,
+        seconds=12.0,
+        herd=5000,
+    ),
+    Scenario(
+        "retry-storm",
+        "no database for 15 s, then everybody who was refused comes back: more than ten times the usual traffic",
+        (Draw("mongod", "kill", "all", (15.0, 15.0)),),
+        (*CLEAN, Bound("failed", most=0), Bound("unaccepted", most=0)),
+        shape="steady",
+        jobs=1500,
+        seconds=30.0,
+        latencies=(5, 50),
+        clients=200,
+    ),
+)  # fmt: skip
+
 _TIMING = (
     Scenario(
         "bells-again",
@@ -145,4 +168,4 @@ _TIMING = (
     ),
 )
 
-SPECIAL_ROWS = (*_PAYLOADS, *_PROVIDERS, *_TIMING)
+SPECIAL_ROWS = (*_PAYLOADS, *_PROVIDERS, *_CROWDS, *_TIMING)

@@ -1,0 +1,85 @@
+"""A crowd that waits for one and the same job: everybody must see the same end, and be answered in time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from coatcheck.drill.figures import spread
+from coatcheck.drill.http import HttpClient
+from coatcheck.drill.load import PATH, job_id_of, seen
+from coatcheck.drill.verdict import TERMINAL
+
+_LATENCY_MILLISECONDS = 8000
+_ARRIVAL_SECONDS = 5.0
+"""Over so long the crowd comes in; all of it is there before the job ends."""
+_GIVE_UP_SECONDS = 90.0
+_REFUSALS = (429, 503)
+
+
+class Herd:
+    """`count` pollers, each over a connection of its own, as often as Retry-After asks."""
+
+    def __init__(self, urls: Sequence[str], count: int, seed: int) -> None:
+        self._urls = urls
+        self._count = count
+        self._rng = random.Random(seed)
+        self._took: list[float] = []
+        self._ends: Counter[str] = Counter()
+        self._statuses: Counter[int] = Counter()
+        self._unanswered = 0
+
+    async def run(self) -> None:
+        """Submit the job and wait with everybody until it has ended. Raises OSError if it cannot be submitted."""
+        api = HttpClient(self._urls[0])
+        body = {"model": f"upstream/latency={_LATENCY_MILLISECONDS}", "input": "everybody's"}
+        answer = await api.request("POST", PATH, json.dumps(body).encode())
+        api.close()
+        path = f"{PATH}/{job_id_of(answer)}"
+        async with asyncio.TaskGroup() as group:
+            for number in range(self._count):
+                group.create_task(self._poller(path, number))
+
+    async def _poller(self, path: str, number: int) -> None:
+        api = HttpClient(self._urls[number % len(self._urls)])
+        await asyncio.sleep(_ARRIVAL_SECONDS * number / self._count)
+        give_up = time.monotonic() + _GIVE_UP_SECONDS
+        pause: float | None = 0.0
+        while pause is not None and time.monotonic() < give_up:
+            await asyncio.sleep(pause * self._rng.uniform(1.0, 1.5))
+            pause = await self._poll(api, path)
+        api.close()
+
+    async def _poll(self, api: HttpClient, path: str) -> float | None:
+        """Ask once; how long to wait before the next time, None after the end."""
+        began = time.monotonic()
+        try:
+            answer = await api.request("GET", path)
+        except OSError:
+            self._unanswered += 1
+            return 1.0
+        self._took.append(time.monotonic() - began)
+        self._statuses[answer.status] += 1
+        if answer.status in (200, 202):
+            status, digest = seen(answer)
+            if status in TERMINAL:
+                self._ends[digest] += 1
+                return None
+        told = answer.headers.get("retry-after", "")
+        return float(told) if told.isdecimal() else 1.0
+
+    def figures(self) -> dict[str, float]:
+        """Who saw the end, how many different ends, answers that nobody should get, seconds that polls took."""
+        return {
+            "herd_saw_the_end": self._ends.total(),
+            "herd_ends": len(self._ends),
+            "herd_odd": sum(count for status, count in self._statuses.items() if status not in (200, 202, *_REFUSALS)),
+            "herd_refused": sum(self._statuses[status] for status in _REFUSALS),
+            "herd_unanswered": self._unanswered,
+            "herd_polls": len(self._took),
+            **spread("herd_poll", self._took),
+        }
