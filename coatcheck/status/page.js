@@ -228,7 +228,7 @@ function showStory(job) {
   const steps = make("ol");
   steps.append(...job.timeline.steps.map((step) => stepLine(step, job.timeline.until)));
   const facts = [`${job.status}, ${job.type}, ${job.targets.join(" then ")}`,
-    `accepted ${job.created_at}, ${time(job.timeline.until)} ${job.status === "completed" || job.status === "failed" ? "to the end" : "so far"}; ` +
+    `accepted ${job.created_at.slice(0, 19).replace("T", " ")} UTC, ${time(job.timeline.until)} ${job.status === "completed" || job.status === "failed" ? "to the end" : "so far"}; ` +
     `${job.claims} claims, ${job.failures} failures, ${job.crashes} crashes, ${job.releases} given back`];
   if (job.error) facts.push(`error: ${job.error}`);
   const box = byId("job");
