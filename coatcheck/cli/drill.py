@@ -59,9 +59,9 @@ def drill(
         return _drill_target(target, key, model, as_json=as_json, **how)
 
     from coatcheck.drill.cluster import Setup, Size  # noqa: PLC0415 - loads every component's settings
-    from coatcheck.drill.rows import SCENARIOS  # noqa: PLC0415
     from coatcheck.drill.run import DrillOptions  # noqa: PLC0415
     from coatcheck.drill.run import drill as run  # noqa: PLC0415
+    from coatcheck.drill.scenarios import SCENARIOS  # noqa: PLC0415
 
     if list_only:
         for known in SCENARIOS.values():

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
+import coatcheck.drill.subtle_faults  # noqa: F401 - enters its kinds of faults
 from coatcheck.dev import apache_kafka
 from coatcheck.dev.child import ProgramMissing
 from coatcheck.drill.bounds import broken
@@ -25,8 +26,8 @@ from coatcheck.drill.load import Clients, LoadOptions
 from coatcheck.drill.nemesis import Nemesis
 from coatcheck.drill.plan import Draw, Fault, in_turn_plan, make_plan, steady_plan
 from coatcheck.drill.report import Report
-from coatcheck.drill.rows import SCENARIOS
-from coatcheck.drill.scenarios import Scenario
+from coatcheck.drill.scenario import Scenario
+from coatcheck.drill.scenarios import SCENARIOS
 from coatcheck.drill.upstream import start_upstream
 from coatcheck.drill.verdict import Evidence, judge
 from shared.mongo.audit import statuses, watch_endings

@@ -6,7 +6,7 @@ import sys
 
 from coatcheck.drill.bounds import Bound
 from coatcheck.drill.plan import Draw
-from coatcheck.drill.scenarios import CLEAN, NOT_NOTICED, Scenario
+from coatcheck.drill.scenario import CLEAN, NOT_NOTICED, Scenario
 
 _MORTAL = (sys.executable, "-m", "coatcheck.drill.mortal_worker")
 _NEIGHBOUR, _POISON = ("upstream/latency={latency}",), ("upstream/poison",)

@@ -13,7 +13,7 @@ from coatcheck.drill.plan import Draw
 from coatcheck.drill.report import Report
 from coatcheck.drill.run import DrillOptions
 from coatcheck.drill.run import drill as run_drill
-from coatcheck.drill.scenarios import Scenario
+from coatcheck.drill.scenario import Scenario
 from tests.sabotage import __main__ as sabotage
 
 SEED = 7

@@ -8,7 +8,7 @@ from coatcheck.drill.bounds import Bound
 from coatcheck.drill.cluster import Setup, Size
 from coatcheck.drill.plan import Draw
 from coatcheck.drill.run import DrillOptions, drill
-from coatcheck.drill.scenarios import Scenario
+from coatcheck.drill.scenario import Scenario
 
 NEXT = (sys.executable, "-m", "tests.next_version")
 UPGRADE = Scenario(

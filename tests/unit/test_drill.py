@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from coatcheck.drill.faults import KINDS
 from coatcheck.drill.plan import Fault
-from coatcheck.drill.rows import SCENARIOS
 from coatcheck.drill.run import planned
+from coatcheck.drill.scenarios import SCENARIOS
 from coatcheck.drill.verdict import Evidence, Ticket, Verdict, judge
 
 MEMBERS = {"worker": 3, "edge": 2, "keeper": 2, "broker": 3, "mongod": 3}
