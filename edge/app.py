@@ -36,7 +36,7 @@ from shared.store import EdgeStore
 
 STREAM_BYTES = 8 * 1024 * 1024
 """What one result on its way out holds in memory: a chunk of it."""
-EXPOSED_HEADERS = ("Location", "Retry-After", "x-request-id", "x-coatcheck-replayed")
+EXPOSED_HEADERS = ("Location", "Preference-Applied", "Retry-After", "x-request-id", "x-coatcheck-replayed")
 
 Falcon = falcon.asgi.App[Request, Response]
 
@@ -71,16 +71,17 @@ def _add_routes(app: Falcon, services: EdgeServices, intake: Intake) -> None:
     collector = Collector(store, principals)
     results = ResultStream(store, max(1, settings.max_inflight_bytes // STREAM_BYTES))
     large = asyncio.Semaphore(1)
+    waiters = Gate(settings.max_sync_waiters, "too many calls wait for their result: use `background: true`")
     for endpoint in CATALOGUE:
         reader = _reader(services, endpoint, large)
         app.add_route(endpoint.path, SubmitResource(endpoint, reader, submissions, collector))
-        app.add_route(f"{endpoint.path}/{{job_id}}", PollResource(endpoint, collector, results))
+        app.add_route(f"{endpoint.path}/{{job_id}}", PollResource(endpoint, collector, results, waiters))
     dropin = responses.ResponsesServices(
         reader=_reader(services, responses.ENDPOINT, large, takes_background=True),
         submissions=submissions,
         collector=collector,
         results=results,
-        waiters=Gate(settings.max_sync_waiters, "too many calls wait for their result: use `background: true`"),
+        waiters=waiters,
         max_wait=settings.sync_wait_seconds,
     )
     for path in responses.PATHS:

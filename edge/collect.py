@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -9,7 +11,7 @@ from uuid import UUID
 from edge.gate import Turnstile
 from edge.pace import Pace
 from edge.principal import Principals
-from shared.errors import NotFound
+from shared.errors import NotFound, Overloaded, StoreUnavailable
 from shared.group_commit import GroupCommit
 from shared.ids import age_seconds, parse_job_id
 from shared.job import JobView
@@ -24,6 +26,9 @@ MAX_STALL_SECONDS = 3.0
 SPACING_SECONDS = 0.01
 """Least time between two reads: one for eight ids costs hardly more than one for a single id."""
 MAX_CONFIRMATIONS = 16
+FIRST_LOOK_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.25
+"""What lies between two looks at a job that somebody waits for."""
 
 
 class Collector:
@@ -56,6 +61,21 @@ class Collector:
             raise NotFound
         if view.completed_at is not None:
             self._pace.ended(request_type, (view.completed_at - view.created_at).total_seconds())
+        return view
+
+    async def until_ended(self, view: JobView, secret: bytes | None, seconds: float) -> JobView:
+        """Look again, less and less often, until the job has ended or the time is up; the last that was seen of it.
+
+        Raises NotFound when the job is gone meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + seconds
+        pause = FIRST_LOOK_SECONDS
+        while not view.status.terminal and (left := give_up - loop.time()) > 0:
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+            with contextlib.suppress(StoreUnavailable, Overloaded):
+                view = await self.collect(str(view.id), secret, view.request_type)
         return view
 
     def retry_after(self, request_type: str, created_at: datetime) -> str:

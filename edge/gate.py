@@ -18,6 +18,11 @@ class Gate:
         self._refusal = refusal
         self.taken = 0
 
+    @property
+    def open(self) -> bool:
+        """Whether there is a place."""
+        return self.taken < self._limit
+
     def __enter__(self) -> None:
         if self.taken >= self._limit:
             raise Overloaded(self._refusal)

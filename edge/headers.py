@@ -16,7 +16,7 @@ _KEY_SOURCES = frozenset({b"x-bf-vk", b"authorization", b"x-api-key", b"x-goog-a
 _READ = frozenset(
     {
         *_KEY_SOURCES,
-        *(b"content-type", b"idempotency-key"),
+        *(b"content-type", b"idempotency-key", b"prefer"),
         *(b"x-bf-async", b"x-bf-async-id", b"x-bf-async-webhook", b"x-bf-async-job-result-ttl"),
         *(b"x-bf-passthrough-extra-params", b"x-coatcheck-deadline"),
     }
@@ -31,6 +31,7 @@ NEVER_FORWARDED = frozenset(
         *("connection", "keep-alive", "proxy-connection", "te", "trailer", "upgrade", "expect"),
     }
 )
+_WAIT = re.compile(rb"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,9})", re.IGNORECASE)
 _SAFE_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _MAX_DIGITS = 18
 
@@ -84,6 +85,12 @@ class CallHeaders:
                 "a UUID is a good choice"
             )
         return value.decode("ascii")
+
+    @property
+    def wait(self) -> int:
+        """Seconds that a poll may wait for the end of a job: `Prefer: wait=10` (RFC 7240). 0 without a wish."""
+        wish = _WAIT.search(self.values.get(b"prefer", b""))
+        return int(wish[1]) if wish else 0
 
     def result_ttl(self, *, default: int, maximum: int) -> int:
         """Seconds a result is kept. Anything but a positive integer means the default; never an error."""

@@ -111,6 +111,7 @@ def _collect(endpoint: Endpoint) -> Json:
         "tags": [endpoint.modality],
         "operationId": f"collect_{endpoint.request_type}",
         "summary": f"Collect: {endpoint.summary.lower()}",
+        "description": "With `Prefer: wait=N` the answer comes when the job ends, after at most N and 20 seconds.",
         "responses": {
             "200": {"description": "The job has ended: look at `status`.", "content": json_body("EndedJob")},
             "202": {

@@ -22,6 +22,8 @@ MAX_WHOLE = 4
 """Large results held whole in memory at a time; streamed ones take a chunk each."""
 PIECE_BYTES = 1024 * 1024
 """What goes to the connection at a time: it keeps a copy of what a slow reader has not taken."""
+MAX_WAIT_SECONDS = 20
+"""Longest wait of a poll: shorter than a stopping edge and most load balancers give a request."""
 _BUSY = "too many large results are being sent: retry in a moment"
 
 
@@ -53,15 +55,22 @@ class SubmitResource:
 class PollResource:
     """GET and HEAD on the path of one job."""
 
-    def __init__(self, endpoint: Endpoint, collector: Collector, results: ResultStream) -> None:
+    def __init__(self, endpoint: Endpoint, collector: Collector, results: ResultStream, waiters: Gate) -> None:
         self._endpoint = endpoint
+        self._waiters = waiters
         self._collector = collector
         self._results = results
 
     async def on_get(self, req: Request, resp: Response, job_id: str) -> None:
         """Answer 202 while the job runs and 200 once it has ended, whichever way."""
-        secret = read_headers(req.scope["headers"]).virtual_key
-        view = await self._collector.collect(job_id, secret, self._endpoint.request_type)
+        headers = read_headers(req.scope["headers"])
+        view = await self._collector.collect(job_id, headers.virtual_key, self._endpoint.request_type)
+        if headers.wait and not view.status.terminal and self._waiters.open:
+            seconds = min(headers.wait, MAX_WAIT_SECONDS)
+            with self._waiters:
+                view = await self._collector.until_ended(view, headers.virtual_key, seconds)
+            body_is_complete(req)  # the time that the client wanted to wait is not ours
+            resp.set_header("Preference-Applied", f"wait={seconds}")
         resp.set_header("Cache-Control", "no-store")
         if view.status.terminal:
             await self._results.write(req, resp, view)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -10,7 +12,9 @@ import httpx
 import pytest
 
 from shared.job import PayloadRef
+from shared.metrics import REGISTRY
 from tests.support.http_api import ERROR, RESULT, Api
+from tests.support.jobs import eventually
 from tests.support.requests import EMBEDDING, EMBEDDINGS, SAMPLES, Sample
 
 EVERY = pytest.mark.parametrize("sample", SAMPLES.values(), ids=SAMPLES.keys())
@@ -261,3 +265,36 @@ async def test_a_job_is_found_on_its_own_endpoints_path_only(api: Api) -> None:
     assert sorted(answer.status_code for answer in answers) == [202] + [404] * 10
     unknown = await api.client.get(f"{EMBEDDINGS}/{UUID(int=0)}")
     assert {answer.content for answer in answers if answer.status_code == 404} == {unknown.content}
+
+
+def collect_batches() -> float:
+    """How often jobs have been read for polls."""
+    return REGISTRY.get_sample_value("coatcheck_collect_batch_jobs_count") or 0.0
+
+
+async def test_a_poll_that_would_rather_wait_is_answered_when_the_job_ends(api: Api) -> None:
+    where = (await api.submit(EMBEDDINGS, EMBEDDING)).headers["location"]
+    began, looks = time.monotonic(), collect_batches()
+    waiting = asyncio.create_task(api.client.get(where, headers={"Prefer": "respond-async, wait=20"}))
+    await eventually(lambda: collect_batches() >= looks + 2)
+    await api.end(where.rpartition("/")[2])
+    answer = await waiting
+    assert (answer.status_code, answer.json()["status"]) == (200, "completed")
+    assert answer.headers["preference-applied"] == "wait=20"
+    assert time.monotonic() - began < 15
+
+
+async def test_a_poll_waits_no_longer_than_it_would(api: Api) -> None:
+    where = (await api.submit(EMBEDDINGS, EMBEDDING)).headers["location"]
+    answer = await api.client.get(where, headers={"Prefer": "wait=1"})
+    assert (answer.status_code, answer.json()["status"]) == (202, "pending")
+    assert answer.headers["preference-applied"] == "wait=1"
+    assert answer.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize("wish", ["", "wait=0", "wait", "wait=soon", "await=9", "handling=lenient"])
+async def test_a_poll_without_a_clear_wish_is_answered_at_once(api: Api, wish: str) -> None:
+    where = (await api.submit(EMBEDDINGS, EMBEDDING)).headers["location"]
+    answer = await api.client.get(where, headers={"Prefer": wish})
+    assert answer.status_code == 202
+    assert "preference-applied" not in answer.headers
