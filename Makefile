@@ -24,7 +24,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --custom-compile-command "make lock" --excludes requirements/never.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check style types unit contract client-tests format lock drill bench
+.PHONY: help run test check style types unit contract client-tests format lock sbom drill bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,12 @@ bench: ## Measure this and its peers (needs Go; Redis, Node for peers); QUICK=1 
 	@BENCH_PEER_PYTHON=$(CURDIR)/.venv-peers/bin/python $(BIN)/python -m bench $(if $(SMOKE),--smoke,$(if $(QUICK),--quick)) \
 		$(if $(TEST_KAFKA),--broker $(TEST_KAFKA)) $(addprefix --only ,$(ONLY))
 
+sbom: ## Bill of materials of what is shipped, with licences: build/sbom.cdx.json (CycloneDX)
+	@$(PYTHON) -m coatcheck.dev.environment .venv-shipped run
+	@$(PYTHON) -m coatcheck.dev.environment .venv-audit audit
+	@mkdir -p build
+	@.venv-audit/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml .venv-shipped -o build/sbom.cdx.json
+
 lock: ## Resolve the newest packages that fit and write the lock files with their hashes
 	@$(ENVIRONMENT) test
 	$(COMPILE) --upgrade pyproject.toml $(addprefix requirements/,$(addsuffix .in,run test $(EXTRA_LOCKS))) -o $(VENV)/all.txt
@@ -89,3 +95,4 @@ lock: ## Resolve the newest packages that fit and write the lock files with thei
 	for lock in local-models build; do $(COMPILE) -c $(VENV)/all.txt --excludes requirements/never-in-run.txt \
 		deploy/image/$$lock.in -o deploy/image/$$lock.txt || exit; done
 	$(COMPILE) --upgrade requirements/bench-peers.in -o requirements/bench-peers.txt
+	$(COMPILE) --upgrade requirements/audit.in -o requirements/audit.txt

@@ -28,8 +28,11 @@ NEEDED_MIB = {
     "models-ocr": 400,
     "models-chat": 350,
     "bench-peers": 150,
+    "audit": 60,
 }
 """Room that a lock file takes while it is installed: downloads and installed files together."""
+STRANGERS = {"bench-peers", "audit"}
+"""Lock files of environments that know nothing of us."""
 
 _PIP = ("-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "--no-input")
 _LOCKED = ("--require-hashes", "--only-binary", ":all:", "--no-compile", "--progress-bar", "off")
@@ -55,7 +58,7 @@ class Environment:
         installed = self._remembered()
         wanted = {lock: _digest(ROOT / "requirements" / f"{lock}.txt") for lock in locks}
         stale = [lock for lock, digest in wanted.items() if installed.get(lock) != digest]
-        folders = [] if "bench-peers" in locks else _projects()  # the peers know nothing of us
+        folders = [] if STRANGERS.intersection(locks) else _projects()
         projects = {str(folder.relative_to(ROOT)): _digest(folder / "pyproject.toml") for folder in folders}
         changed = [name for name, digest in projects.items() if installed.get(name) != digest]
         if not stale and not changed:
@@ -167,7 +170,7 @@ def main() -> int:
     """Exit code: 0 the environment is as asked, 1 it is not and why is on stderr."""
     parser = argparse.ArgumentParser(description="Fill a virtual environment from the lock files.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("purpose", choices=("run", "test", "bench-peers"))
+    parser.add_argument("purpose", choices=("run", "test", *sorted(STRANGERS)))
     parser.add_argument("--models", default="", help="comma separated extras, `all` or `none`")
     arguments = parser.parse_args()
     try:

@@ -25,6 +25,7 @@ from tests.support.mongod import MongodSet
 
 PASSWORD = "p@ss/word:of%the+database"
 BROKER_PASSWORD = "password-of-the-broker-93"
+ADMIN_TOKEN = "token-of-the-operators-page-2187"
 PROVIDER_KEY = "plain-provider-key-without-any-prefix-4711"
 PROVIDER_HEADER = "value-of-a-secret-provider-header"
 FOREIGN = {
@@ -131,6 +132,7 @@ def test_nothing_that_is_written_stored_or_answered_holds_a_secret(mongod: Mongo
             tmp_path, uri, settings,
             log_level="debug", kafka_security_protocol="SASL_PLAINTEXT", kafka_sasl_mechanism="PLAIN",
             kafka_sasl_username="broker-user", kafka_sasl_password=BROKER_PASSWORD, mongodb_timeout_seconds=2,
+            admin_token=ADMIN_TOKEN,
             more={"ECHO_KEY": PROVIDER_KEY},
         )  # fmt: skip
         stack.enter_context(edge)
@@ -138,14 +140,16 @@ def test_nothing_that_is_written_stored_or_answered_holds_a_secret(mongod: Mongo
                        for name in ("worker", "keeper")]  # fmt: skip
         key, other = edge.new_key(), edge.new_key()
         said = use(edge, key, other)
-        said += [ask(port, path)[1] for port in [edge.admin_port, *admin_ports] for path in ("/metrics", "/readyz")]
+        said += [
+            ask(port, path)[1] for port in [edge.admin_port, *admin_ports] for path in ("/", "/metrics", "/readyz")
+        ]
         said += [ask(edge.port, path)[1] for path in ("/openapi.json", "/docs", "/v1/models", "/readyz")]
         said += operate(edge.environ, re.findall(r'"id":"([0-9a-f-]{36})"', "".join(said)))
         documents = asyncio.run(edge.in_database(stored))
     logs = "".join(path.read_text() for path in tmp_path.rglob("*.log"))
     assert "Traceback" in logs + "".join(said) or "warning" in logs, "nothing went wrong, so nothing could be told"
     assert len(said) > 20 and len(documents) > 2000
-    secrets = [PASSWORD, BROKER_PASSWORD, PROVIDER_KEY, PROVIDER_HEADER, key, other]
+    secrets = [PASSWORD, BROKER_PASSWORD, ADMIN_TOKEN, PROVIDER_KEY, PROVIDER_HEADER, key, other]
     secrets += [re.sub(r"^(Basic|Bearer) |^\w+=", "", value) for name, value in FOREIGN.items() if value != "true"]
     for place, text in {"logs": logs, "answers": "\n".join(said), "documents": documents}.items():
         for secret in secrets:
