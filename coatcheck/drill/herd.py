@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import resource
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ class Herd:
 
     async def run(self) -> None:
         """Submit the job and wait with everybody until it has ended. Raises OSError if it cannot be submitted."""
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is one here and two at its door
         api = HttpClient(self._urls[0])
         body = {"model": f"upstream/latency={_LATENCY_MILLISECONDS}", "input": "everybody's"}
         answer = await api.request("POST", PATH, json.dumps(body).encode())
