@@ -20,7 +20,7 @@ MIXED_CLUSTER = (
     Draw("mongod", "delay", lasts=(5.0, 15.0), amounts=(0.2, 1.0, 10.0)),
     Draw("mongod", "reset", lasts=(0.2, 2.0)),
     Draw("mongod", "wipe"),
-    Draw("mongod", "disk-full", 2, (5.0, 15.0)),
+    Draw("mongod", "disk-full", 2, (20.0, 70.0)),
     Draw("worker", "cut", lasts=(5.0, 20.0), peer="mongod*"),
     Draw("worker", "cut", lasts=(5.0, 20.0), peer="broker*"),
     Draw("worker", "delay", lasts=(5.0, 15.0), peer="mongod*", amounts=(0.2, 1.0, 10.0)),

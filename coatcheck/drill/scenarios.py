@@ -166,7 +166,15 @@ _DATABASE_ROWS = (
         seconds=30,
         faults=1,
     ),
-    _steady("disk-full", "the database's disk is full", _long("mongod", "disk-full"), *CLEAN),
+    Scenario(
+        "disk-full",
+        "the database's disk is full for longer than its journal and the next checkpoint have room",
+        (Draw("mongod", "disk-full", 0, (70.0, 70.0)),),
+        CLEAN,
+        shape="steady",
+        jobs=800,
+        seconds=80,
+    ),
     _steady(
         "mongod-clock-ahead",
         "the primary's clock goes 10 min ahead: leases end early, so calls may repeat",
