@@ -35,7 +35,7 @@ run: ## Run the product with everything it needs; MODELS=speech,transcription,oc
 
 test: ## All tests on real servers; TEST_KAFKA=apache takes Apache Kafka (Java, Maven), TIERS= only some folders
 	@$(ENVIRONMENT) test --models all
-	$(BIN)/python -m pytest $(TIERS)
+	$(BIN)/python -m pytest --durations=25 $(TIERS)
 	cd client && ../$(BIN)/python -m pytest -q
 
 check: ## Format, lint, types, unit tests with few examples, contracts on fakes: within a minute
