@@ -36,8 +36,8 @@ def _drains(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if "last_tenth_per_s" in row:
             first, last = row["first_tenth_per_s"], row["last_tenth_per_s"]
-            ratio = f"{last / first:.2f}" if first else ""
-            rates = (f"{row['per_s']:,.0f}", f"{first:,.0f}", f"{last:,.0f}", ratio, f"{row['calls_per_job']:.2f}")
+            tenths = (f"{first:,.0f}", f"{last:,.0f}", f"{last / first:.2f}") if first and last else ("", "", "")
+            rates = (f"{row['per_s']:,.0f}", *tenths, f"{row['calls_per_job']:.2f}")
             lines.append(_line(f"{row['jobs']:,}", row["stack"], *rates))
     return lines
 
