@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from pymongo import WriteConcern
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.read_concern import ReadConcern
 
 from coatcheck.cli.main import main
-from shared.mongo import client, moves
-from workers.fleet.fleet import Fleet
+from shared.mongo import moves
 
 ALWAYS: dict[str, Any] = {}
 
@@ -33,6 +33,8 @@ def without_fencing() -> None:
 def without_sweep() -> None:
     """Workers claim only what is rung."""
 
+    from workers.fleet.fleet import Fleet  # noqa: PLC0415 - an edge first chooses where its metrics go
+
     async def never(_fleet: Fleet) -> None:
         await asyncio.Event().wait()
 
@@ -41,13 +43,12 @@ def without_sweep() -> None:
 
 def without_majority_writes() -> None:
     """A submit is acknowledged by the primary alone."""
-    init = client.Database.__init__
+    insert_many = AsyncCollection.insert_many
 
-    def unsafe(self: client.Database, *arguments: Any) -> None:
-        init(self, *arguments)
-        self.jobs = self.jobs.with_options(write_concern=WriteConcern(w=1))
+    def unsafe(self: AsyncCollection[Any], *arguments: Any, **options: Any) -> Any:
+        return insert_many(self.with_options(write_concern=WriteConcern(w=1)), *arguments, **options)
 
-    client.Database.__init__ = unsafe  # type: ignore[method-assign]
+    AsyncCollection.insert_many = unsafe  # type: ignore[method-assign]
 
 
 def without_due_time() -> None:
@@ -57,7 +58,12 @@ def without_due_time() -> None:
 
 def without_majority_reads() -> None:
     """Polls see what the member they ask has, known to a majority or not."""
-    client.ReadConcern = lambda _level: ReadConcern("local")  # type: ignore[attr-defined]
+    find = AsyncCollection.find
+
+    def unsure(self: AsyncCollection[Any], *arguments: Any, **options: Any) -> Any:
+        return find(self.with_options(read_concern=ReadConcern("local")), *arguments, **options)
+
+    AsyncCollection.find = unsure  # type: ignore[method-assign]
 
 
 SABOTAGE: Mapping[str, Callable[[], None]] = {
