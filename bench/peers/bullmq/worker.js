@@ -22,4 +22,4 @@ async function embed(job) {
 }
 
 const worker = new Worker(QUEUE, embed, { connection: redis(), concurrency: slots });
-process.on("SIGTERM", () => worker.close().then(() => process.exit(0)));
+process.on("SIGTERM", () => process.exit(0)); // close() would wait for a Redis that may be gone already
