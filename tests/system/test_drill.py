@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from coatcheck.drill.cluster import Setup, Size
-from coatcheck.drill.rows import SCENARIOS
 from coatcheck.drill.run import DrillOptions
 from coatcheck.drill.run import drill as run_drill
+from coatcheck.drill.scenarios import SCENARIOS
 from tests.support.brokers import apache_wanted
 
 
