@@ -8,6 +8,8 @@ from workers.providers import errors
 
 ACCEPT_ENCODING = "gzip"
 _GZIP = 31  # zlib's window bits for a gzip file
+_STEP_BYTES = 1024 * 1024
+"""Unzipped at a time: a buffer that grows to the whole limit is copied several times on the way."""
 
 
 class BoundedBody:
@@ -28,7 +30,7 @@ class BoundedBody:
             while piece:
                 if self._unzip.eof:  # one gzip file may follow another
                     self._unzip = zlib.decompressobj(wbits=_GZIP)
-                if not self._keep(self._unzip.decompress(piece, self._left + 1)):
+                if not self._keep(self._unzip.decompress(piece, min(self._left + 1, _STEP_BYTES))):
                     return False
                 piece = self._unzip.unused_data if self._unzip.eof else self._unzip.unconsumed_tail
         except zlib.error as error:
