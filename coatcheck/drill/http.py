@@ -15,11 +15,12 @@ import httptools
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server said. Header names are in lower case."""
+    """What the server said. Header names are in lower case; `took` is in seconds, if somebody measured."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    took: float = 0.0
 
 
 class HttpClient:
