@@ -120,7 +120,8 @@ class Attempts:
                 delay = retry_in(error, failures, self._policy, self._draw())
                 if delay is not None:
                     return Retry(delay, failures, index, tuple(notes))
-                failed = (target, error)
+                # Its traceback holds this frame, and an answer of 64 MB with it: until the next collection of garbage.
+                failed = (target, error.with_traceback(None))
         return self._all_tried(job, waits, failed, notes)
 
     def _all_tried(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -153,6 +155,25 @@ async def test_a_result_above_the_bound_is_an_error_and_not_stored() -> None:
     assert isinstance(outcome, Dead)
     assert outcome.status_code == 502
     assert b"max_result_bytes" in outcome.error
+
+
+async def test_what_a_failed_call_had_read_is_let_go_with_it_and_not_only_by_the_garbage_collector() -> None:
+    class Body:
+        pass
+
+    bodies: list[weakref.ref[Body]] = []
+
+    def act() -> bytes:
+        body = Body()
+        bodies.append(weakref.ref(body))
+        raise ProviderError("too large", status_code=502, error_type="provider_server_error", retryable=False)
+
+    gc.disable()
+    try:
+        assert isinstance(await attempts({"openai": Scripted(act)}).execute(claimed_job()), Dead)
+        assert bodies[0]() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_provider_nobody_configured_is_named() -> None:
