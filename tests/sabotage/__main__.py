@@ -10,7 +10,6 @@ from typing import Any
 
 from pymongo import WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.read_concern import ReadConcern
 
 from coatcheck.cli.main import main
 from shared.mongo import moves
@@ -56,19 +55,8 @@ def without_due_time() -> None:
     moves._DUE = ALWAYS
 
 
-def without_majority_reads() -> None:
-    """Polls see what the member they ask has, known to a majority or not."""
-    find = AsyncCollection.find
-
-    def unsure(self: AsyncCollection[Any], *arguments: Any, **options: Any) -> Any:
-        return find(self.with_options(read_concern=ReadConcern("local")), *arguments, **options)
-
-    AsyncCollection.find = unsure  # type: ignore[method-assign]
-
-
 SABOTAGE: Mapping[str, Callable[[], None]] = {
-    each.__name__: each
-    for each in (without_fencing, without_sweep, without_majority_writes, without_due_time, without_majority_reads)
+    each.__name__: each for each in (without_fencing, without_sweep, without_majority_writes, without_due_time)
 }
 
 if __name__ == "__main__":

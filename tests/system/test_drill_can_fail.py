@@ -63,12 +63,3 @@ async def test_without_the_due_time_in_the_claim_a_second_bell_makes_calls_befor
         "worker", "without_due_time", steady("no-due", again, jobs=60, seconds=8, models=(script,))
     )
     assert any(line.startswith("early: ") for line in report.verdict.violations), report.verdict.violations
-
-
-async def test_reads_that_no_majority_confirms_show_results_that_vanish() -> None:
-    cut = Draw("mongod", "cut", "primary", (6.0, 6.0), peer="mongod*")
-    # Late, when workers hold jobs: what they finish in the cut is read before it is rolled back.
-    scenario = Scenario("local-reads", "", (cut,), shape="late", jobs=240, seconds=12, latencies=(1500,))
-    report = await sabotaged("edge", "without_majority_reads", scenario, THREE_DATABASES)
-    assert report.verdict.changed > 0
-    assert report.verdict.lost == 0
