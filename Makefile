@@ -40,7 +40,7 @@ test: ## All tests on real servers; TEST_KAFKA=apache takes Apache Kafka (Java, 
 
 check: ## Format, lint, types, unit tests with few examples, contracts on fakes: within a minute
 	@$(ENVIRONMENT) test
-	@$(MAKE) --no-print-directory --keep-going -j 2 style unit contract types client-tests
+	@$(MAKE) --no-print-directory --keep-going -j 4 style unit contract types client-tests
 
 style:
 	$(BIN)/ruff format --check --quiet $(SOURCES)
