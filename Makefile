@@ -33,7 +33,7 @@ run: ## Run the product with everything it needs; MODELS=speech,transcription,oc
 	@$(ENVIRONMENT) run --models "$(MODELS)"
 	@exec $(BIN)/coatcheck dev --port $(PORT) --admin-port $(ADMIN_PORT) --data $(DATA)
 
-test: ## All tests on real servers; TEST_KAFKA=apache takes Apache Kafka (Java, Maven), TIERS= only some folders
+test: ## Tests on real servers; TEST_KAFKA=apache takes Apache Kafka (Java, Maven), TIERS= others, as tests/faults
 	@$(ENVIRONMENT) test --models all
 	$(BIN)/python -m pytest --durations=25 $(TIERS)
 	cd client && ../$(BIN)/python -m pytest -q
