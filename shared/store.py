@@ -120,7 +120,7 @@ class FleetStore(Protocol):
     async def due(self, modalities: Sequence[str], *, limit: int, takeover_after: float) -> list[DueJob]:
         """Find jobs that have been due for longer than the grace, from a random place among them.
 
-        A running job counts when its lease ended more than `takeover_after` seconds ago.
+        A running job counts when its lease ended more than `takeover_after` seconds ago; never, when that is infinite.
         """
         ...
 

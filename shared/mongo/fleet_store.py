@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -81,10 +82,11 @@ class FleetVerbs:
                 "deadline_at": {"$gt": now},
             }
 
-        waiting = overdue(Status.PENDING, self._settings.sweep_grace_seconds)
-        abandoned = overdue(Status.PROCESSING, takeover_after)
+        kinds = [overdue(Status.PENDING, self._settings.sweep_grace_seconds)]
+        if math.isfinite(takeover_after):
+            kinds.append(overdue(Status.PROCESSING, takeover_after))
         # The first branch fills the limit first; in random order neither kind starves the other.
-        query = {"$or": random.sample([waiting, abandoned], 2)}
+        query = {"$or": random.sample(kinds, len(kinds))}
         found = await self._find_due(query, 0, limit)
         if len(found) == limit:
             # Sweepers that all start at the head would claim the same jobs; an offset spreads them.

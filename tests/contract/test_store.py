@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -230,6 +231,8 @@ async def test_the_sweep_finds_what_is_due_and_abandoned_but_not_what_is_held(st
     assert await store.renew({hold.id: hold.lease}) == set()
     found = {due.id for due in await store.due(["embeddings"], limit=10, takeover_after=0.0)}
     assert found == {waiting.id, abandoned.id}
+    found = {due.id for due in await store.due(["embeddings"], limit=10, takeover_after=math.inf)}
+    assert found == {waiting.id}, "nothing is to be taken over"
     assert await store.due(["ocr"], limit=10, takeover_after=0.0) == []
 
 

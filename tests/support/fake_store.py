@@ -5,6 +5,7 @@ Time moves by hand or with the wall clock. Failures are set from outside: see `F
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -219,6 +220,7 @@ class FakeStore:
             for stored in self.jobs.values()
             if stored.job.modality in modalities
             and stored.job.deadline_at > now
+            and not (stored.running and math.isinf(takeover_after))
             and stored.due(now, takeover_after if stored.running else self.settings.sweep_grace_seconds)
         ]
         return random.sample(found, min(limit, len(found)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ from functools import cache
 from uuid import UUID, uuid4
 
 from shared.errors import StoreUnavailable
-from shared.job import ClaimedJob, Finish, Release
+from shared.job import ClaimedJob, DueJob, Finish, Release
 from shared.metrics import (
     CLAIM_BATCH,
     CLAIM_DELAY,
@@ -44,6 +45,8 @@ _finished, _duration = cache(JOBS_FINISHED.labels), cache(JOB_DURATION.labels)
 _CLAIM_IDS = 256
 """Most ids in one claim."""
 _SWEEP_IDS = 256
+_FIND_BACK_SECONDS = 3.0
+"""After an outage the workers' drivers find the database again one after the other, within about this time."""
 _BACKLOG_PAUSE = 0.02
 """Seconds between sweeps in a backlog: slots gather meanwhile, so that a sweep takes many."""
 
@@ -75,7 +78,8 @@ class Fleet:
         self._reserved = 0
         self._claims: set[asyncio.Future[int]] = set()
         self._backlog = False
-        self._quiet_until = 0.0
+        self._store_failed = False
+        self._takeovers_from = 0.0
         SLOTS.set(settings.slots)
 
     @property
@@ -111,18 +115,10 @@ class Fleet:
 
     async def sweep_once(self) -> bool:
         """Claim what has been due for longer than the grace. True: there is more than the slots could take."""
-        if time.monotonic() < self._quiet_until:
-            return False
         free = min(self.free_slots - len(self.inbox), _SWEEP_IDS)
         if free <= 0:
             return self._backlog
-        # Leases are taken well after their end: after an outage their holders come back first.
-        takeover_after = self.held.renew_interval * random.uniform(0.5, 1.5)
-        try:
-            due = await self._store.due(self._modalities, limit=free, takeover_after=takeover_after)
-        except StoreUnavailable as error:
-            self._fall_quiet("sweep", error)
-            return False
+        due = await self._due(free)
         plain = [job.id for job in due if not job.suspect]
         suspects = [job.id for job in due if job.suspect]
         claimed = await self._claim(plain, "swept") if plain else 0
@@ -131,10 +127,26 @@ class Fleet:
         self._backlog = len(due) == free and claimed > 0
         return self._backlog
 
-    def _fall_quiet(self, what: str, error: StoreUnavailable) -> None:
-        """After an error of the store, leave others time to renew before taking anything from them."""
+    async def _due(self, limit: int) -> list[DueJob]:
+        """What may be claimed now. After an outage those who held jobs get time to renew before any are taken over."""
+        began = time.monotonic()
+        takeovers = not self._store_failed and began >= self._takeovers_from
+        # Leases are taken well after their end, and not by all workers at once.
+        takeover_after = self.held.renew_interval * random.uniform(0.5, 1.5) if takeovers else math.inf
+        try:
+            due = await self._store.due(self._modalities, limit=limit, takeover_after=takeover_after)
+        except StoreUnavailable as error:
+            self._note_failure("sweep", error)
+            return []
+        slow = time.monotonic() - began > self.held.renew_interval  # it may have waited for the end of an outage
+        if self._store_failed or slow:
+            self._store_failed = False
+            self._takeovers_from = time.monotonic() + 1.5 * self.held.renew_interval + _FIND_BACK_SECONDS
+        return [] if slow and takeovers else due
+
+    def _note_failure(self, what: str, error: StoreUnavailable) -> None:
         log.warning("%s failed: %s", what, error)
-        self._quiet_until = time.monotonic() + self.held.renew_interval
+        self._store_failed = True
 
     async def _claim(self, ids: Sequence[UUID], source: str, *, suspects: bool = False) -> int:
         """Claim and start; how many. A stop lets a claim under way come to its end: what it took must be held."""
@@ -151,7 +163,7 @@ class Fleet:
         try:
             jobs = await self._store.claim(fresh, lease=uuid4(), worker=self._worker, suspects=suspects, source=source)
         except StoreUnavailable as error:
-            self._fall_quiet("claim", error)
+            self._note_failure("claim", error)
             return 0
         finally:
             self._reserved -= len(fresh)

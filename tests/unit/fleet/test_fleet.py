@@ -15,6 +15,7 @@ from shared.settings import Settings
 from tests.support.fake_store import FakeClock, FakeStore
 from tests.support.jobs import eventually, new_job
 from tests.unit.fleet.test_attempt import Hanging, Scripted, failing
+from workers.fleet import fleet as module
 from workers.fleet.attempt import Attempts, Bounds
 from workers.fleet.fleet import Fleet
 from workers.fleet.pauses import Pauses
@@ -204,15 +205,33 @@ async def test_an_outcome_survives_an_outage_of_the_database(store: FakeStore) -
     assert len(provider.calls) == 1
 
 
-async def test_after_an_error_of_the_store_nothing_is_swept_for_a_renewal_interval(store: FakeStore) -> None:
-    fleet = make_fleet(store, {"openai": Scripted()})
-    job = await submitted(store)
-    await eventually(lambda: store.due(["embeddings"], limit=1, takeover_after=0.0))
+async def test_after_an_outage_what_waits_is_swept_at_once_and_nothing_is_taken_over_for_a_while(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIND_BACK_SECONDS", 0.3)
+    fleet = make_fleet(store, {"openai": Hanging()})
+    waiting, abandoned = await submitted(store), await submitted(store)
+    await store.claim([abandoned.id], lease=uuid4(), worker="gone", suspects=False)
+    await eventually(lambda: len(store.jobs) == 2 and ripe(store))
     store.faults.down = True
     await fleet.sweep_once()
     store.faults.down = False
     await fleet.sweep_once()
-    assert store.jobs[job.id].status is Status.PENDING
+    assert waiting.id in fleet.held
+    await fleet.sweep_once()
+    assert abandoned.id not in fleet.held
+    await eventually(lambda: sweeps_up(fleet, abandoned))
+    await fleet.stop()
+
+
+async def ripe(store: FakeStore) -> bool:
+    """Whether both kinds of due job would be found."""
+    return len(await store.due(["embeddings"], limit=2, takeover_after=1.5)) == 2
+
+
+async def sweeps_up(fleet: Fleet, job: NewJob) -> bool:
+    await fleet.sweep_once()
+    return job.id in fleet.held
 
 
 async def test_suspects_run_one_at_a_time_beside_others(store: FakeStore) -> None:
