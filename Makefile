@@ -24,7 +24,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --custom-compile-command "make lock" --excludes requirements/never.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check style types unit contract client-tests format lock sbom drill bench
+.PHONY: help run test check style types unit contract client-tests format lock sbom drill bench docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,11 @@ sbom: ## Bill of materials of what is shipped, with licences: build/sbom.cdx.jso
 	@$(PYTHON) -m coatcheck.dev.environment .venv-audit audit
 	@mkdir -p build
 	@.venv-audit/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml .venv-shipped -o build/sbom.cdx.json
+
+docs: ## Renew the tables of settings and metrics from the code
+	@$(ENVIRONMENT) test
+	$(BIN)/coatcheck config docs --into docs/configuration.md
+	$(BIN)/coatcheck config docs metrics --into docs/metrics.md
 
 lock: ## Resolve the newest packages that fit and write the lock files with their hashes
 	@$(ENVIRONMENT) test
