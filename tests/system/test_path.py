@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from coatcheck.drill.cluster import PROVIDER, Cluster, Size
+from coatcheck.drill.cluster import PROVIDER, Cluster, Setup, Size
 from coatcheck.drill.upstream import start_upstream
 from shared.catalogue import BY_TYPE, CATALOGUE, Endpoint
 from shared.form import Part, encode_form, parse_form
@@ -53,8 +53,9 @@ async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack
     server, port, log = await start_upstream()
     async with canned(http(b'{"text":"heard"}')) as capture:
         settings = CAPTURE.format(port=capture.port)
-        cluster = Cluster(tmp_path_factory.mktemp("stack"), Size(workers=1), port, more_settings=settings)
+        cluster = Cluster(tmp_path_factory.mktemp("stack"), Setup(Size(workers=1), settings=settings), port)
         try:
+            await cluster.open()
             await cluster.start(print)
             async with httpx.AsyncClient(base_url=cluster.urls[0], timeout=60) as api:
                 yield Stack(api, capture, cluster)
