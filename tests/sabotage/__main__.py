@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,11 +12,13 @@ from typing import Any
 
 from pymongo import WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.read_concern import ReadConcern
 
 from coatcheck.cli.main import main
 from shared.mongo import moves
 
 ALWAYS: dict[str, Any] = {}
+_PATIENCE_SECONDS = 1.5
 
 
 def without_fencing() -> None:
@@ -55,8 +59,41 @@ def without_due_time() -> None:
     moves._DUE = ALWAYS
 
 
+def without_majority_reads() -> None:
+    """Polls see what the member they ask has, known to a majority or not."""
+    find = AsyncCollection.find
+
+    def unsure(self: AsyncCollection[Any], *arguments: Any, **options: Any) -> Any:
+        return find(self.with_options(read_concern=ReadConcern("local")), *arguments, **options)
+
+    AsyncCollection.find = unsure  # type: ignore[method-assign]
+
+
+def dies_while_recording() -> None:
+    """No protection less, but a worker that dies at the worst moment: when a record waits for its majority."""
+
+    bulk_write = AsyncCollection.bulk_write
+
+    async def last(self: AsyncCollection[Any], *arguments: Any, **options: Any) -> Any:
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await bulk_write(self, *arguments, **options)
+        except TimeoutError:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    AsyncCollection.bulk_write = last  # type: ignore[method-assign]
+
+
 SABOTAGE: Mapping[str, Callable[[], None]] = {
-    each.__name__: each for each in (without_fencing, without_sweep, without_majority_writes, without_due_time)
+    each.__name__: each
+    for each in (
+        without_fencing,
+        without_sweep,
+        without_majority_writes,
+        without_due_time,
+        without_majority_reads,
+        dies_while_recording,
+    )
 }
 
 if __name__ == "__main__":
