@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -22,6 +23,8 @@ from coatcheck.drill.plan import Fault
 
 LEASE_SECONDS = 3
 """Short leases, so that what a killed worker held is taken over within the minute that a drill lasts."""
+
+_THREADS = 64
 
 PRODUCT = ("edge", "worker", "keeper")
 PROVIDER = "upstream"
@@ -83,6 +86,8 @@ class Cluster:
 
     async def open(self) -> None:
         """Open the doors and say who stands behind them; nothing runs yet."""
+        # Whoever starts keeps a thread until it is ready, and the doors need threads meanwhile to let it in.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "drill"))
         size = self.setup.size
         if self.setup.wrong_clocks:
             await asyncio.to_thread(self.clocks.build)

@@ -68,7 +68,8 @@ async def test_reads_that_no_majority_confirms_show_results_that_vanish() -> Non
     # Late, when workers hold jobs. What they record is seen on a primary that will be deposed, and they die of waiting
     # for its majority: nobody records the same outcome again at the next primary.
     cut = Draw("mongod", "cut", "primary", (8.0, 8.0), peer="mongod*")
-    scenario = Scenario("local-reads", "", (cut,), shape="late", jobs=240, seconds=12, latencies=(1500,))
-    report = await sabotaged(scenario, THREE_DATABASES, edge="without_majority_reads", worker="dies_while_recording")
+    scenario = Scenario("local-reads", "", (cut,), shape="late", jobs=320, seconds=12, latencies=(1500,))
+    size = Size(workers=6, databases=3)  # each has one batch of records under way
+    report = await sabotaged(scenario, size, edge="without_majority_reads", worker="dies_while_recording")
     assert report.verdict.changed > 0
     assert report.verdict.lost == 0
