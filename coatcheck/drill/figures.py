@@ -121,13 +121,13 @@ def _answers(sightings: Sightings) -> dict[str, float]:
 
 
 def _rates(tickets: Sequence[Ticket], begin: float, end: float) -> dict[str, float]:
-    """Accepted a second before the first fault, until the last was mended, and after."""
+    """Accepted a second before the first fault, until the last was mended, and after; while there were submits."""
     accepted = sorted(ticket.accepted_at for ticket in tickets if ticket.ids)
     if len(accepted) < 2 or not end:
         return {}
     first, last = accepted[0], accepted[-1]
     rates = {}
-    for name, since, until in (("before", first, begin), ("during", begin, end), ("after", end, last)):
+    for name, since, until in (("before", first, begin), ("during", begin, min(end, last)), ("after", end, last)):
         if until - since > 0.5:
             count = bisect_left(accepted, until) - bisect_left(accepted, since)
             rates[f"accepted_{name}"] = round(count / (until - since), 2)

@@ -104,11 +104,14 @@ class Pod:
         arguments += ["--unshare-user", "--unshare-pid", "--as-pid-1", "--info-fd", str(info)]
         arguments += ["--uid", str(context["runAsUser"]), "--gid", str(context["runAsGroup"]), "--cap-drop", "ALL"]
         own = ["/opt"] if IMAGE_ROOT else [sys.base_prefix, str(ROOT)]
-        for path in ("/usr", "/etc/ssl", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd", *own):
+        for path in ("/usr", "/etc/ssl", "/etc/ld.so.cache", "/etc/localtime", "/etc/passwd"):
             arguments += ["--ro-bind-try", IMAGE_ROOT + path, path]
         for link in ("bin", "lib", "lib64", "sbin"):
             arguments += ["--symlink", f"usr/{link}", f"/{link}"]
-        arguments += ["--proc", "/proc", "--dev", "/dev", "--chdir", "/", *self._mounts(), "--remount-ro", "/"]
+        arguments += ["--proc", "/proc", "--dev", "/dev", "--chdir", "/", *self._mounts()]
+        for path in own:  # after the volumes: a checkout may lie below /tmp, which is one of them
+            arguments += ["--ro-bind-try", IMAGE_ROOT + path, path]
+        arguments += ["--remount-ro", "/"]
         programs = "/opt/coatcheck/bin:/usr/local/bin" if IMAGE_ROOT else Path(sys.executable).parent
         arguments += ["--clearenv", "--setenv", "PATH", f"{programs}:/usr/bin:/bin"]
         for name, value in environ.items():
