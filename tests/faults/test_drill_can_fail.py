@@ -50,7 +50,7 @@ async def test_without_the_sweep_a_job_whose_bell_is_lost_is_stuck() -> None:
 
 
 async def test_writes_that_only_the_primary_has_are_lost_when_it_is_killed() -> None:
-    ahead = Draw("mongod", "kill-ahead", "primary", (10.0, 10.0))  # back when the others have long elected
+    ahead = Draw("mongod", "kill-ahead", "primary", (6.0, 6.0))
     scenario = steady("w1", ahead, jobs=100, seconds=10, patience=8.0)
     report = await sabotaged(scenario, THREE_DATABASES, edge="without_majority_writes")
     assert report.verdict.lost > 0
