@@ -115,7 +115,7 @@ def prometheus(release: Release, tmp_path_factory: pytest.TempPathFactory) -> It
                 _mishaps(release, key, early=False)
             release.pods["worker"].pop().kill()
             release.scale("worker", 1)
-            deadline = time.monotonic() + 40
+            deadline = time.monotonic() + 120  # a lease, and the time that its holder gets to come back
             while not watching.query("sum(coatcheck_provider_calls_repeated_total) > 0"):
                 assert time.monotonic() < deadline, "nobody has taken over from the killed worker"
                 time.sleep(0.2)

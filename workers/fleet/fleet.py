@@ -47,6 +47,7 @@ _CLAIM_IDS = 256
 _SWEEP_IDS = 256
 _FIND_BACK_SECONDS = 3.0
 """After an outage the workers' drivers find the database again one after the other, within about this time."""
+_SLOW_SECONDS = 2.0
 _BACKLOG_PAUSE = 0.02
 """Seconds between sweeps in a backlog: slots gather meanwhile, so that a sweep takes many."""
 
@@ -79,6 +80,7 @@ class Fleet:
         self._claims: set[asyncio.Future[int]] = set()
         self._backlog = False
         self._store_failed = False
+        self._slow_before = False
         self._takeovers_from = 0.0
         SLOTS.set(settings.slots)
 
@@ -138,11 +140,13 @@ class Fleet:
         except StoreUnavailable as error:
             self._note_failure("sweep", error)
             return []
-        slow = time.monotonic() - began > self.held.renew_interval  # it may have waited for the end of an outage
-        if self._store_failed or slow:
+        # A slow one may have waited for the end of an outage. A database that is always slow is no reason to wait for.
+        slow = time.monotonic() - began > max(self.held.renew_interval, _SLOW_SECONDS)
+        hung, self._slow_before = slow and not self._slow_before, slow
+        if self._store_failed or hung:
             self._store_failed = False
             self._takeovers_from = time.monotonic() + 1.5 * self.held.renew_interval + _FIND_BACK_SECONDS
-        return [] if slow and takeovers else due
+        return [] if hung and takeovers else due
 
     def _note_failure(self, what: str, error: StoreUnavailable) -> None:
         log.warning("%s failed: %s", what, error)

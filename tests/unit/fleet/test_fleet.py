@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 import pytest
 
-from shared.job import JobView, NewJob, Status
+from shared.job import DueJob, JobView, NewJob, Status
 from shared.settings import Settings
 from tests.support.fake_store import FakeClock, FakeStore
 from tests.support.jobs import eventually, new_job
@@ -221,6 +222,25 @@ async def test_after_an_outage_what_waits_is_swept_at_once_and_nothing_is_taken_
     await fleet.sweep_once()
     assert abandoned.id not in fleet.held
     await eventually(lambda: sweeps_up(fleet, abandoned))
+    await fleet.stop()
+
+
+async def test_a_database_that_is_always_slow_does_not_keep_jobs_from_being_taken_over(
+    store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SLOW_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_FIND_BACK_SECONDS", 0.3)
+    fleet = make_fleet(store, {"openai": Hanging()})
+    abandoned = await submitted(store)
+    await store.claim([abandoned.id], lease=uuid4(), worker="gone", suspects=False)
+    due = store.due
+
+    async def slow(*arguments: Any, **options: Any) -> list[DueJob]:
+        await asyncio.sleep(1.2 * fleet.held.renew_interval)
+        return await due(*arguments, **options)
+
+    monkeypatch.setattr(store, "due", slow)
+    await eventually(lambda: sweeps_up(fleet, abandoned), within=20)
     await fleet.stop()
 
 
