@@ -1,16 +1,35 @@
-"""The HTTP API on the store in memory and on MongoDB."""
+"""Every store, and the HTTP API on it: the one in memory and MongoDB."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from shared.mongo.client import Database
 from shared.mongo.store import MongoStore
 from shared.settings import Settings, load_settings
 from tests.support.fake_store import FakeClock, FakeStore
-from tests.support.http_api import Api, FakeKeys, RealKeys, quick, serve_in_process
+from tests.support.http_api import Api, FakeKeys, RealKeys, Store, quick, serve_in_process
+
+STORE_SETTINGS = {"lease_seconds": 1.0, "sweep_grace_seconds": 0.05, "max_crashes": 5}
+
+
+@pytest.fixture
+def fake_store() -> FakeStore:
+    return FakeStore(load_settings(STORE_SETTINGS, environ={}), clock=FakeClock(running=True))
+
+
+@pytest.fixture
+async def mongo_store(settings: Settings, database: Database) -> MongoStore:
+    return MongoStore(database, msgspec.structs.replace(settings, **STORE_SETTINGS))
+
+
+@pytest.fixture(params=["fake", "mongo"])
+def store(request: pytest.FixtureRequest) -> Store:
+    found: Store = request.getfixturevalue(f"{request.param}_store")
+    return found
 
 
 @pytest.fixture

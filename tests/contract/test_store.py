@@ -8,40 +8,13 @@ import os
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-import msgspec
 import pytest
 
 from shared.job import ClaimedJob, Ending, Finish, NewJob, OverdueJob, PayloadRef, Release, Status
-from shared.mongo.client import Database
-from shared.mongo.store import MongoStore
 from shared.providers import Target
-from shared.settings import Settings, load_settings
-from shared.store import Accepted, EdgeStore, FleetStore, KeeperStore, Rejected
-from tests.support.fake_store import FakeClock, FakeStore
+from shared.store import Accepted, Rejected
+from tests.support.http_api import Store
 from tests.support.jobs import eventually, new_job
-
-
-class Store(EdgeStore, FleetStore, KeeperStore):
-    """All verbs, for the type checker."""
-
-
-SETTINGS = {"lease_seconds": 1.0, "sweep_grace_seconds": 0.05, "max_crashes": 5}
-
-
-@pytest.fixture
-def fake_store() -> FakeStore:
-    return FakeStore(load_settings(SETTINGS, environ={}), clock=FakeClock(running=True))
-
-
-@pytest.fixture
-async def mongo_store(settings: Settings, database: Database) -> MongoStore:
-    return MongoStore(database, msgspec.structs.replace(settings, **SETTINGS))
-
-
-@pytest.fixture(params=["fake", "mongo"])
-def store(request: pytest.FixtureRequest) -> Store:
-    found: Store = request.getfixturevalue(f"{request.param}_store")
-    return found
 
 
 async def submitted(store: Store, **fields: object) -> NewJob:

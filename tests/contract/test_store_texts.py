@@ -5,21 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import uuid4
 
-import msgspec
 import pytest
 
 from shared.content import Content
 from shared.job import AttemptNote, ClaimedJob, Ending, Finish, NewJob, OverdueJob, Release, Status
-from shared.mongo.client import Database
-from shared.mongo.store import MongoStore
 from shared.providers import Target
-from shared.settings import Settings, load_settings
 from shared.store import Accepted, Rejected
-from tests.support.fake_store import FakeClock, FakeStore
 from tests.support.http_api import Store
 from tests.support.jobs import eventually, new_job
 
-SETTINGS = {"lease_seconds": 1.0, "sweep_grace_seconds": 0.05}
 ODD = {
     "expression": "$status",
     "variable": "$$ROOT",
@@ -34,22 +28,6 @@ ODD = {
     "long": "x" * 10_000,
 }
 SURROGATE = "a\ud800b"
-
-
-@pytest.fixture
-def fake_store() -> FakeStore:
-    return FakeStore(load_settings(SETTINGS, environ={}), clock=FakeClock(running=True))
-
-
-@pytest.fixture
-async def mongo_store(settings: Settings, database: Database) -> MongoStore:
-    return MongoStore(database, msgspec.structs.replace(settings, **SETTINGS))
-
-
-@pytest.fixture(params=["fake", "mongo"])
-def store(request: pytest.FixtureRequest) -> Store:
-    found: Store = request.getfixturevalue(f"{request.param}_store")
-    return found
 
 
 def job_of(store: Store, text: str, *, deadline: float = 3600) -> NewJob:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import select
@@ -45,7 +46,49 @@ def until(probe: Callable[[], Any], what: str, within: float = 10.0) -> Any:
     return answer
 
 
-class Door:
+def ask(port: int, path: str) -> tuple[int, str]:
+    """Status and body of a GET; 0 when nobody answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except OSError:
+        return 0, ""
+    finally:
+        connection.close()
+
+
+class ServerProcess:
+    """A server on a loopback port, spoken to by raw sockets and killed at the end."""
+
+    STOP_SECONDS = 15.0
+    process: subprocess.Popen[bytes]
+    port: int
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def raw(self) -> Raw:
+        return Raw(self.port)
+
+    def exchange(self, data: bytes) -> Answer:
+        """Send bytes on a connection of their own and read one answer."""
+        with self.raw() as raw:
+            raw.send(data)
+            return raw.answer()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(self.STOP_SECONDS)
+
+
+class Door(ServerProcess):
     """`python -m tests.support.door_app` with the given settings, from its start to its end."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
@@ -65,13 +108,6 @@ class Door:
         assert found, self.log()
         self.port = int(found[1])
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
 
     def log(self) -> str:
         return self._log.read_text()
@@ -97,22 +133,8 @@ class Door:
         """Whether a request was refused for this reason since the mark."""
         return f"refused {reason}" in self.since_mark()
 
-    def raw(self) -> Raw:
-        return Raw(self.port)
-
-    def exchange(self, data: bytes) -> Answer:
-        """Send bytes on a connection of their own and read one answer."""
-        with self.raw() as raw:
-            raw.send(data)
-            return raw.answer()
-
     def post(self, body: bytes = b"hello") -> Answer:
         return self.exchange(post(body))
-
-    def stop(self, number: int = signal.SIGTERM, within: float = 15.0) -> int:
-        """Send a signal and return the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(within)
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,7 +21,7 @@ from shared.mongo.keys import KeyStore
 from shared.mongo.setup import ensure_indexes
 from shared.mongo.store import MongoStore
 from shared.settings import Settings, load_settings
-from tests.support.door import ROOT, Answer, Raw, until
+from tests.support.door import ROOT, ServerProcess, ask, until
 
 T = TypeVar("T")
 
@@ -34,12 +32,14 @@ SHORT = {"max_request_bytes": 1_000_000, "body_timeout_seconds": 1, "header_time
 """Settings whose bounds a test can wait for."""
 
 
-class EdgeProcess:
+class EdgeProcess(ServerProcess):
     """`coatcheck edge` with these settings, from its start to its end. Everything it writes is below `folder`.
 
     `providers` is the settings file, `more` are variables beside ours; `environ` is what every other component of this
     installation needs to run.
     """
+
+    STOP_SECONDS = 60.0
 
     def __init__(
         self,
@@ -80,24 +80,8 @@ class EdgeProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        super().__exit__(kind, error, trace)
         asyncio.run(self.in_database(_drop))
-
-    def stop(self, within: float = 60.0) -> int:
-        """SIGTERM; the exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(within)
-
-    def raw(self) -> Raw:
-        return Raw(self.port)
-
-    def exchange(self, data: bytes) -> Answer:
-        """Send bytes on a connection of their own and read one answer."""
-        with self.raw() as raw:
-            raw.send(data)
-            return raw.answer()
 
     # What it says about itself
     def log(self) -> str:
@@ -175,16 +159,3 @@ def _parsed(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return said
-
-
-def ask(port: int, path: str) -> tuple[int, str]:
-    """Status and body of a GET; 0 when nobody answers."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    except OSError:
-        return 0, ""
-    finally:
-        connection.close()

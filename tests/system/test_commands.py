@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
@@ -20,6 +19,7 @@ import pytest
 from coatcheck.dev.ports import free_ports
 from shared.settings import Settings
 from tests.support.brokers import broker_under_test
+from tests.support.door import ask
 from tests.support.mongod import MongodSet
 
 ROOT = Path(__file__).parents[2]
@@ -75,18 +75,6 @@ def running(environ: dict[str, str], *arguments: str) -> Iterator[tuple[subproce
     finally:
         process.kill()
         process.communicate()
-
-
-def ask(port: int, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        return response.status, response.read().decode()
-    except OSError:
-        return 0, ""
-    finally:
-        connection.close()
 
 
 def wait_until_ready(port: int) -> None:

@@ -18,9 +18,9 @@ from urllib.parse import quote, quote_plus
 
 from shared.mongo.client import Database, connect
 from shared.settings import load_settings
-from tests.support.door import ROOT, head, until
+from tests.support.door import ROOT, ask, head, until
 from tests.support.door_abuse import UPLOADS, WELL, get, post
-from tests.support.door_edge import ADMIN, EdgeProcess, ask
+from tests.support.door_edge import ADMIN, EdgeProcess
 from tests.support.mongod import MongodSet
 
 PASSWORD = "p@ss/word:of%the+database"
