@@ -26,29 +26,11 @@ async def statuses(database: Database) -> dict[UUID, str]:
     return {document["_id"]: document["status"] for document in documents}
 
 
-async def endings(database: Database) -> Counter[UUID]:
-    """How often each job went to an ended state, from the replica set's log of changes.
-
-    The log is bounded: for a drill on a fresh database it reaches back to the beginning.
-    """
-    oplog = database.client.get_database("local", codec_options=database.raw.codec_options)["oplog.rs"]
-    changed = {"ns": f"{database.raw.name}.jobs", "op": "u"}
-    wanted = {"o2._id": True, "o.diff.u.status": True, "o.status": True, "_id": False}
-    counts: Counter[UUID] = Counter()
-    with unavailable("reading the log of changes"):
-        async for entry in oplog.find(changed, wanted):
-            change = entry["o"]
-            status = change.get("diff", {}).get("u", {}).get("status") or change.get("status")
-            if status in _ENDED:
-                counts[entry["o2"]["_id"]] += 1
-    return counts
-
-
 async def watch_endings(database: Database, counts: Counter[UUID]) -> NoReturn:
     """Count each job's ways to an ended state as a majority learns of them, for ever and through elections.
 
-    Unlike the log of changes it has no length, and outlives the member that it is read from. Raises OperationFailure
-    when the database cannot go on where it was.
+    Unlike the log of changes (the oplog) this has no length, and outlives the member that it is read from. Raises
+    OperationFailure when the database cannot go on where it was.
     """
     wanted: list[Mapping[str, Any]] = [
         {"$match": {"operationType": "update", "updateDescription.updatedFields.status": {"$in": _ENDED}}},
