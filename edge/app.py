@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from falcon.asgi import Request, Response
 
 from edge import errors
 from edge.access import Access
+from edge.admission import Admission
 from edge.asgi_types import ASGIApp
 from edge.bodies import BodyReader, parser
 from edge.collect import Collector
@@ -50,6 +51,7 @@ class EdgeServices:
     ringer: Ringer
     providers: Mapping[str, ProviderConfig]
     clock: Callable[[], float] = time.monotonic
+    admission: Admission = field(default_factory=Admission)
 
 
 def create_app(services: EdgeServices, intake: Intake | None = None) -> ASGIApp:
@@ -67,7 +69,7 @@ def create_app(services: EdgeServices, intake: Intake | None = None) -> ASGIApp:
 def _add_routes(app: Falcon, services: EdgeServices, intake: Intake) -> None:
     settings, store = services.settings, services.store
     principals = Principals(store, services.clock, allow_anonymous=settings.allow_anonymous)
-    submissions = Submissions(store, intake, principals, settings)
+    submissions = Submissions(store, intake, principals, settings, services.admission)
     collector = Collector(store, principals)
     results = ResultStream(store, max(1, settings.max_inflight_bytes // STREAM_BYTES))
     large = asyncio.Semaphore(1)

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 
+from edge.admission import Admission
 from edge.app import EdgeServices, create_app
 from edge.asgi_types import ASGIApp, Receive, Scope, Send
 from edge.intake import Intake
@@ -75,9 +76,12 @@ async def _open(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator
         intake = Intake(store, ringer)
         log.info("serving with providers %s", ", ".join(sorted(providers)) or "none")
         reporting = asyncio.create_task(keep_reporting(ReportVerbs(database), process_name(), "edge"))
+        admission = Admission()
+        watching = asyncio.create_task(admission.watch(store))
         try:
-            yield create_app(EdgeServices(settings, store, ringer, providers), intake)
+            yield create_app(EdgeServices(settings, store, ringer, providers, admission=admission), intake)
         finally:
             reporting.cancel()
+            watching.cancel()
             await intake.drain()
             await ringer.close()

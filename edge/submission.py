@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from edge.admission import Admission
 from edge.bodies import ParsedRequest
 from edge.headers import CallHeaders
 from edge.idempotency import fingerprint
@@ -36,15 +37,22 @@ class Ticket:
 class Submissions:
     """Turns valid requests into jobs."""
 
-    def __init__(self, store: EdgeStore, intake: Intake, principals: Principals, settings: Settings) -> None:
+    def __init__(
+        self, store: EdgeStore, intake: Intake, principals: Principals, settings: Settings, admission: Admission
+    ) -> None:
         self._store = store
         self._intake = intake
         self._principals = principals
         self._settings = settings
+        self._admission = admission
 
-    def admit(self, headers: CallHeaders) -> None:
-        """Raise Unauthenticated when a key is needed and none was sent; before the body is read."""
+    def admit(self, endpoint: Endpoint, headers: CallHeaders) -> None:
+        """Raise Unauthenticated when a key is needed and none was sent, Overloaded when too many jobs wait.
+
+        To be asked before the body is read.
+        """
         self._principals.require(headers.virtual_key)
+        self._admission.require(endpoint.modality)
 
     async def submit(self, endpoint: Endpoint, headers: CallHeaders, request: ParsedRequest, request_id: str) -> Ticket:
         """Store the job, or find the one that the same Idempotency-Key made. Raises a Refusal or StoreUnavailable."""

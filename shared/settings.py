@@ -132,6 +132,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 3
     max_crashes: Annotated[Positive, Meta(description="Leases that may run out before the job is failed.")] = 5
     max_releases: Annotated[Positive, Meta(description="Give-backs at shutdown before the job is failed.")] = 10
+    max_pending_jobs: Annotated[
+        int,
+        Meta(ge=0, description="Jobs of one modality that may wait; above it submits get 503. 0: no bound."),
+    ] = 1_000_000
 
     # Workers
     slots: Annotated[Positive, Meta(description="Jobs one worker runs at a time.")] = 500

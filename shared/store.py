@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -10,6 +10,9 @@ from uuid import UUID
 
 from shared.content import Content
 from shared.job import ClaimedJob, DueJob, Ending, JobView, NewJob, OverdueJob, PayloadRef, Record
+
+FULL_SECONDS = 30
+"""How long a keeper's word counts: when all keepers are gone, nobody is refused for a backlog that may be gone too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,10 @@ class EdgeStore(Protocol):
         """The installation's secret for ids derived from an Idempotency-Key; made at first use."""
         ...
 
+    async def full(self) -> frozenset[str]:
+        """The modalities of which too many jobs wait; none when no keeper has said so for FULL_SECONDS."""
+        ...
+
 
 class FleetStore(Protocol):
     """What a worker asks for."""
@@ -157,4 +164,8 @@ class KeeperStore(Protocol):
 
     async def backlog(self) -> list[Backlog]:
         """Count what waits and runs, per modality."""
+        ...
+
+    async def declare_full(self, modalities: Collection[str]) -> None:
+        """Say of which modalities too many jobs wait, in place of what was said before; it holds for FULL_SECONDS."""
         ...

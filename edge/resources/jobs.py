@@ -39,7 +39,7 @@ class SubmitResource:
     async def on_post(self, req: Request, resp: Response) -> None:
         """Store a job and answer 202."""
         headers = read_headers(req.scope["headers"])
-        self._submissions.admit(headers)
+        self._submissions.admit(self._endpoint, headers)
         data = await req.stream.read()
         body_is_complete(req)
         request = await self._reader.read(data, headers.content_type, digest=headers.is_keyed)

@@ -55,7 +55,7 @@ class ResponsesResource:
         if headers.async_id is not None:
             await self._retrieve_by_header(headers.async_id, headers, resp)
             return
-        self._services.submissions.admit(headers)
+        self._services.submissions.admit(ENDPOINT, headers)
         request = await self._read(req, headers)
         if headers.wants_async:
             await self._submit(req, resp, headers, request, status="pending", background=False)

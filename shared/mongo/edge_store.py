@@ -155,6 +155,11 @@ class EdgeVerbs:
             self._id_secret = bytes(document["value"])
         return self._id_secret
 
+    async def full(self) -> frozenset[str]:
+        with self._db.bounded("reading what is full"):
+            document = await self._db.meta.find_one({"_id": "full", "until": {"$gt": self._db.now()}})
+        return frozenset(document["modalities"]) if document else frozenset()
+
 
 def _blame(error: BulkWriteError, positions: Sequence[int], outcomes: list[SubmitOutcome]) -> list[int]:
     """Give each failed insert its own outcome and return the duplicates.

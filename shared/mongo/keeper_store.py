@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo import UpdateOne
@@ -14,7 +14,7 @@ from shared.job import Ending, OverdueJob, Status
 from shared.mongo import codec, moves
 from shared.mongo.client import Database
 from shared.settings import Settings
-from shared.store import Backlog
+from shared.store import FULL_SECONDS, Backlog
 
 COUNT_CAP = 100_000
 _CHEAP_COUNT = 20_000
@@ -95,11 +95,18 @@ class KeeperVerbs:
     async def _count(self, modality: str, status: str, now: datetime) -> Backlog:
         """Count one pair up to the cap, and find who has been due for longest."""
         query = {"modality": modality, "status": status, "wake_at": {"$gt": _EPOCH}}
+        cap = max(COUNT_CAP, self._settings.max_pending_jobs)
         with self._db.bounded("counting"):
-            count = await self._db.jobs.count_documents(query, hint="due", limit=COUNT_CAP)
+            count = await self._db.jobs.count_documents(query, hint="due", limit=cap)
             first = await self._db.jobs.find(query, {"wake_at": True}).hint("due").sort("wake_at", 1).limit(1).to_list()
         oldest = _age(first[0]["wake_at"], now) if first else 0.0
-        return Backlog(modality, status, count, count >= COUNT_CAP, oldest)
+        return Backlog(modality, status, count, count >= cap, oldest)
+
+    async def declare_full(self, modalities: Collection[str]) -> None:
+        until = self._db.now() + timedelta(seconds=FULL_SECONDS)
+        document = {"modalities": sorted(modalities), "until": until}
+        with self._db.bounded("saying what is full"):
+            await self._db.meta.replace_one({"_id": "full"}, document, upsert=True)
 
 
 def _age(wake_at: datetime, now: datetime) -> float:

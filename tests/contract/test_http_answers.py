@@ -15,7 +15,7 @@ from tests.contract.test_http_api import assert_error
 from tests.support.fake_store import FakeStore
 from tests.support.http_api import Api
 from tests.support.jobs import eventually
-from tests.support.requests import EMBEDDING, EMBEDDINGS
+from tests.support.requests import EMBEDDING, EMBEDDINGS, JSON_BODIES
 
 
 @pytest.mark.parametrize(
@@ -223,3 +223,18 @@ async def test_a_cut_body_never_becomes_a_job(api: Api) -> None:
     answer = await api.client.post(EMBEDDINGS, content=json.dumps(EMBEDDING).encode(), headers=headers)
     assert_error(answer, 400, "9999")
     assert not api.bells.rung
+
+
+async def test_a_full_modality_takes_no_more_jobs_until_it_has_room_again(api: Api) -> None:
+    await api.store.declare_full({"embeddings"})
+    try:
+        await api.admission.look(api.store)
+    finally:
+        await api.store.declare_full(())
+    refused = await api.submit(EMBEDDINGS, EMBEDDING)
+    assert_error(refused, 503, "too many embeddings jobs wait already")
+    assert refused.headers["retry-after"] == "10"
+    chat = JSON_BODIES["chat_completion"]
+    assert (await api.submit("/v1/async/chat/completions", chat)).status_code == 202
+    await api.admission.look(api.store)
+    assert (await api.submit(EMBEDDINGS, EMBEDDING)).status_code == 202

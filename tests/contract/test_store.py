@@ -254,6 +254,14 @@ async def test_the_backlog_counts_by_modality_and_state(store: Store) -> None:
     assert counts["ocr", "pending"] == 0
 
 
+async def test_what_is_full_is_what_was_declared_last(store: Store) -> None:
+    assert await store.full() == frozenset()
+    await store.declare_full({"ocr", "chat"})
+    assert await store.full() == {"ocr", "chat"}
+    await store.declare_full(())
+    assert await store.full() == frozenset()
+
+
 async def test_the_longer_pause_wins_and_pauses_end(store: Store) -> None:
     await store.pause("openai", 30)
     await store.pause("openai", 1)

@@ -72,7 +72,8 @@ class Stack:
             self.lines.append(line.rstrip("\n"))
             if words in line:
                 return line
-        raise AssertionError(f"ended without '{words}':\n" + "\n".join(self.lines))
+        said = "\n".join(self.lines) or "it said nothing"
+        raise AssertionError(f"ended with {self.process.wait(60)} without '{words}': {said}")
 
     def end(self) -> int:
         """Read to the end; the exit code."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 from shared.catalogue import MODALITIES
@@ -31,7 +31,7 @@ from shared.job import (
 )
 from shared.mongo import codec
 from shared.settings import Settings
-from shared.store import Accepted, Backlog, Pause, Rejected, SubmitOutcome, VirtualKey
+from shared.store import FULL_SECONDS, Accepted, Backlog, Pause, Rejected, SubmitOutcome, VirtualKey
 from shared.virtual_keys import hash_secret, hint
 from tests.support.fake_document import FakeClock, Faults, StoredJob
 
@@ -53,6 +53,7 @@ class FakeStore:
         self.payloads: dict[UUID, list[bytes]] = {}
         self.keys: dict[bytes, VirtualKey] = {}
         self.paused: dict[str, datetime] = {}
+        self._full: tuple[frozenset[str], datetime] = (frozenset(), datetime.min.replace(tzinfo=UTC))
         self._id_secret = b"the fake's secret of 32 bytes..."[:32]
 
     async def _called(self, verb: str) -> None:
@@ -150,6 +151,11 @@ class FakeStore:
     async def id_secret(self) -> bytes:
         await self._called("id_secret")
         return self._id_secret
+
+    async def full(self) -> frozenset[str]:
+        await self._called("full")
+        modalities, until = self._full
+        return modalities if until > self.now() else frozenset()
 
     # The fleet
 
@@ -309,6 +315,10 @@ class FakeStore:
         await self._called("backlog")
         live = (Status.PENDING, Status.PROCESSING)
         return [self._backlog(modality, status) for modality in MODALITIES for status in live]
+
+    async def declare_full(self, modalities: Collection[str]) -> None:
+        await self._called("declare_full")
+        self._full = frozenset(modalities), self.now() + timedelta(seconds=FULL_SECONDS)
 
     def _backlog(self, modality: str, status: Status) -> Backlog:
         waiting = [each for each in self.jobs.values() if each.job.modality == modality and each.status is status]

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import httpx
 import msgspec
 
+from edge.admission import Admission
 from edge.app import EdgeServices, create_app
 from shared.job import ClaimedJob, Finish, Status
 from shared.mongo.client import Database
@@ -78,6 +79,7 @@ class Api:
     keys: Keys
     bells: Bells
     clock: Seconds
+    admission: Admission
 
     async def submit(self, path: str, body: Any, **headers: str) -> httpx.Response:
         """POST a JSON body. Underscores in header names stand for dashes."""
@@ -139,11 +141,11 @@ class RealKeys:
 @asynccontextmanager
 async def serve_in_process(store: FakeStore | MongoStore, keys: Keys, settings: Settings) -> AsyncIterator[Api]:
     """The application on a store, called without a network."""
-    bells, clock = Bells(), Seconds()
-    app = create_app(EdgeServices(settings, store, bells, PROVIDERS, clock))
+    bells, clock, admission = Bells(), Seconds(), Admission()
+    app = create_app(EdgeServices(settings, store, bells, PROVIDERS, clock, admission))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
-        yield Api(client, store, keys, bells, clock)
+        yield Api(client, store, keys, bells, clock, admission)
 
 
 def quick(settings: Settings, **changes: Any) -> Settings:
