@@ -100,6 +100,13 @@ def _submit(endpoint: Endpoint, body: Json | None) -> Json:
                 "description": "The job is stored and will end.",
                 "headers": ticket_headers(),
                 "content": json_body("PendingJob"),
+                "links": {
+                    "collect": {
+                        "operationId": f"collect_{endpoint.request_type}",
+                        "parameters": {"job_id": "$response.body#/id"},
+                        "description": "The id of this answer collects the job.",
+                    }
+                },
             },
             **error(400, 401, 403, 408, 413, 415, 417, 422, 431, 500, 503),
         },

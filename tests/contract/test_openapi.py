@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis import Case
+from schemathesis import Case, Response
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from edge.app import EdgeServices, create_app
@@ -39,14 +41,16 @@ APP = create_app(EdgeServices(SETTINGS, STORE, Worker(STORE), PROVIDERS))
 # The sibling paths of the drop-in route are the same resource.
 schema = schemathesis.openapi.from_asgi("/openapi.json", APP).exclude(path_regex="^/openai/(openai/)?responses")
 
+UNSAID = [positive_data_acceptance, negative_data_rejection]
+"""A schema cannot say all that a request needs: a text that is not blank, a key used once. And what nobody knows, a
+header for example, is no error."""
+
 
 @schema.parametrize()
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_answer_is_one_that_the_document_names(case: Case) -> None:
     name_a_real_model(case)
-    # A schema cannot say all that a request needs: a text that is not blank, a key used once. And what nobody knows,
-    # a header for example, is no error.
-    case.call_and_validate(excluded_checks=[positive_data_acceptance, negative_data_rejection])
+    case.call_and_validate(excluded_checks=UNSAID)
 
 
 def name_a_real_model(case: Case) -> None:
@@ -54,3 +58,24 @@ def name_a_real_model(case: Case) -> None:
     body = case.body
     if isinstance(body, dict) and isinstance(body.get("model"), str) and 0 < len(body["model"]) <= 256:
         case.body = body | {"model": "openai/m"}
+
+
+collected: Counter[int] = Counter()
+
+
+class Walk(schema.include(path_regex="/(embeddings|responses|rerank)").as_state_machine()):  # type: ignore[misc]
+    """Submits, and collects by the ids of the answers."""
+
+    def before_call(self, case: Case) -> None:
+        name_a_real_model(case)
+
+    def validate_response(self, response: Response, case: Case, **options: Any) -> None:
+        case.validate_response(response, excluded_checks=UNSAID)
+        if case.operation.path.endswith("{job_id}"):
+            collected[response.status_code] += 1
+
+
+def test_whoever_follows_the_links_collects_what_he_submitted() -> None:
+    sequences = settings(max_examples=20, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck))
+    Walk.run(settings=sequences)
+    assert collected[200] > 0, collected
