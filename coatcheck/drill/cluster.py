@@ -13,13 +13,13 @@ from pathlib import Path
 from coatcheck.dev.component import COMMAND, INIT_SECONDS, Component, run_to_the_end
 from coatcheck.dev.ports import LOOPBACK, free_ports
 from coatcheck.drill.brokers import Brokers, open_brokers
-from coatcheck.drill.clock import Clocks
 from coatcheck.drill.databases import Databases, Mongod
 from coatcheck.drill.disk import SmallDisk
 from coatcheck.drill.member import Member
 from coatcheck.drill.network import CLIENTS, Network
 from coatcheck.drill.owners import Owners
 from coatcheck.drill.plan import Fault
+from coatcheck.drill.preload import Preload
 
 LEASE_SECONDS = 3
 """Short leases, so that what a killed worker held is taken over within the minute that a drill lasts."""
@@ -60,12 +60,17 @@ class Setup:
 
     size: Size = field(default_factory=Size)
     apache: bool = False
-    wrong_clocks: bool = False
+    preload: bool = False
+    """Whether clocks, disks and look-ups of hosts can be tampered with."""
+    named: bool = False
+    """Whether databases and brokers are known by a name that must be looked up, and not by an address."""
     small_disks: tuple[int, ...] = ()
     """Databases, by their number, whose disks can be filled."""
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
     environ: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     settings: str = ""
+    keeps: int = 7200
+    """Seconds for which ended jobs are kept: by default nothing may expire while a clock is wrong."""
 
 
 class Cluster:
@@ -74,7 +79,7 @@ class Cluster:
     def __init__(self, directory: Path, setup: Setup, upstream_port: int) -> None:
         self.directory = directory
         self.setup = setup
-        self.clocks = Clocks(directory / "clocks")
+        self.preload = Preload(directory / "preload")
         self.network = Network(Owners(self._groups).of)
         self.members: dict[str, list[Member]] = {}
         self.databases: Databases
@@ -89,8 +94,8 @@ class Cluster:
         # Whoever starts keeps a thread until it is ready, and the doors need threads meanwhile to let it in.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "drill"))
         size = self.setup.size
-        if self.setup.wrong_clocks:
-            await asyncio.to_thread(self.clocks.build)
+        if self.setup.preload:
+            await asyncio.to_thread(self.preload.build)
         for number in self.setup.small_disks:
             await self._mount(f"mongod{number}")
         mongods = [await self._mongod(number) for number in range(size.databases)]
@@ -124,7 +129,7 @@ class Cluster:
             "COATCHECK_KAFKA_BOOTSTRAP_SERVERS": self.brokers.bootstrap,
             "COATCHECK_ALLOW_ANONYMOUS": "true",
             "COATCHECK_LEASE_SECONDS": str(LEASE_SECONDS),
-            "COATCHECK_RESULT_TTL_SECONDS": "7200",  # nothing may expire while a clock is wrong
+            "COATCHECK_RESULT_TTL_SECONDS": str(self.setup.keeps),
             "COATCHECK_DRAIN_SECONDS": "2",
             "COATCHECK_LOG_LEVEL": "warning",
         }
@@ -211,4 +216,4 @@ class Cluster:
         )
 
     def _own_environ(self, name: str, number: int) -> Mapping[str, str]:
-        return {**self.clocks.environ(f"{name}{number}"), **self.setup.environ.get(name, {})}
+        return {**self.preload.environ(f"{name}{number}"), **self.setup.environ.get(name, {})}

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Literal
 from uuid import UUID
 
-from coatcheck.drill import clock, disk
+from coatcheck.drill import disk, preload
 from coatcheck.drill.cluster import PRODUCT, Cluster
 from coatcheck.drill.member import Member
 from coatcheck.drill.network import Trouble
@@ -149,15 +149,13 @@ for _name, _says in (
     kind(_name, _says, PROCESSES, missing=_linux)(partial(_network, _name))  # type: ignore[arg-type]
 
 
-@kind(
-    "clock", "its wall clock is wrong by so much, then right again", (*PRODUCT, "mongod"), missing=clock.what_is_missing
-)
+@kind("clock", "its wall clock is wrong, later right again", (*PRODUCT, "mongod"), missing=preload.what_is_missing)
 async def _clock(cluster: Cluster, fault: Fault, victims: Sequence[Member]) -> AsyncIterator[None]:
     for member in victims:
-        cluster.clocks.set(member.name, fault.amount)
+        cluster.preload.set(member.name, wrong_by=fault.amount)
     yield
     for member in victims:
-        cluster.clocks.set(member.name, 0)
+        cluster.preload.set(member.name)
 
 
 async def _start_again(cluster: Cluster, members: Sequence[Member]) -> None:

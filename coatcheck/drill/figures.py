@@ -50,6 +50,7 @@ def figures(m: Measured) -> dict[str, float]:
         **spread("recovery", [each.ended_again for each in recoveries(m.tickets, m.faults)]),
         **_answers(m.sightings),
         **_rates(m.tickets, begin, end),
+        **_throughput(m.tickets),
         "failed": m.verdict.failed,
         "unaccepted": m.wanted - m.verdict.accepted,
         "repeated_share": m.verdict.repeated_calls / max(1, m.verdict.accepted),
@@ -118,6 +119,13 @@ def _answers(sightings: Sightings) -> dict[str, float]:
         "errors": sum(status >= 400 for _, status, _ in submits)
         + sum(n for s, n in sightings.polls.items() if s >= 400),
     }
+
+
+def _throughput(tickets: Sequence[Ticket]) -> dict[str, float]:
+    """Jobs that ended a second, from the first accepted to the last end: the capacity, if there was more to do."""
+    ended = [ticket for ticket in tickets if ticket.ended_at]
+    took = max((t.ended_at for t in ended), default=0.0) - min((t.accepted_at for t in ended), default=0.0)
+    return {"ended_per_second": round(len(ended) / took, 2)} if took else {}
 
 
 def _rates(tickets: Sequence[Ticket], begin: float, end: float) -> dict[str, float]:

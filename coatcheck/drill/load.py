@@ -7,7 +7,7 @@ import hashlib
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -159,9 +159,9 @@ class Clients:
                 self.sightings.failed(_why(answer))
             _write(log, "ended", ticket, id=job, status=status, digest=digest)
 
-    async def collect_again(self) -> dict[str, tuple[str, str]]:
-        """Ask once more for every accepted job: (status, digest) by id; what is not there is "missing"."""
-        ids = [job_id for ticket in self.tickets for job_id in set(ticket.ids)]
+    async def collect_again(self, expired: Collection[str] = ()) -> dict[str, tuple[str, str]]:
+        """Ask once more for every accepted job but the `expired`: (status, digest) by id; what is gone is "missing"."""
+        ids = [job_id for ticket in self.tickets for job_id in set(ticket.ids) if job_id not in expired]
         found: dict[str, tuple[str, str]] = {}
         waiting = iter(ids)
 

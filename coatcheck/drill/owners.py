@@ -42,8 +42,8 @@ class Owners:
 def _owners(connections: frozenset[tuple[int, int]], groups: Mapping[int, str]) -> dict[tuple[int, int], str]:
     by_inode = dict(_inodes(connections))
     found = {}
-    for pid, name in _processes(groups):
-        for inode in _sockets(pid):
+    for pid, name in processes_of(groups):
+        for inode in sockets_of(pid):
             if inode in by_inode:
                 found[by_inode[inode]] = name
     return found
@@ -63,7 +63,8 @@ def _port(address: str) -> int:
     return int(address.rpartition(":")[2], 16)
 
 
-def _processes(groups: Mapping[int, str]) -> Iterator[tuple[str, str]]:
+def processes_of(groups: Mapping[int, str]) -> Iterator[tuple[str, str]]:
+    """The ids of all processes in these process groups, each with the name of its group."""
     for pid in os.listdir("/proc"):  # noqa: PTH208 - hundreds of them, at every connection
         if pid.isdecimal():
             with contextlib.suppress(ProcessLookupError):
@@ -72,7 +73,8 @@ def _processes(groups: Mapping[int, str]) -> Iterator[tuple[str, str]]:
                     yield pid, name
 
 
-def _sockets(pid: str) -> Iterator[str]:
+def sockets_of(pid: str) -> Iterator[str]:
+    """The inodes of a process's sockets; nothing of one that has ended."""
     with contextlib.suppress(OSError):  # it may end while we look
         for descriptor in os.scandir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):

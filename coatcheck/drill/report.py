@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from coatcheck.drill import growth
 from coatcheck.drill.figures import Recovery, by_kind
 from coatcheck.drill.plan import Applied
 from coatcheck.drill.verdict import Verdict
@@ -26,6 +27,8 @@ class Report:
     recoveries: Sequence[Recovery]
     figures: Mapping[str, float]
     took: float
+    vitals: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What each process held, as growth.table has it, if anybody looked."""
 
     def lines(self) -> list[str]:
         """For a terminal."""
@@ -43,6 +46,7 @@ class Report:
                 f"p95 {each['recovery_p95']:.1f} s; longest pause in accepting {each['pause_max']:.1f} s"
                 for sort, each in (by_kind(self.recoveries).items() if self.scenario != "mixed" or self.setup else ())
             ),
+            *growth.lines(self.vitals),
             *(f"bound {bound}: held" for bound in self.bounds if not any(bound in line for line in v.violations)),
             *(f"VIOLATION {violation}" for violation in v.violations),
         ]
@@ -64,6 +68,7 @@ class Report:
             "seconds": round(self.took, 1),
             "bounds": list(self.bounds),
             "figures": dict(self.figures),
+            **({"vitals": dict(self.vitals)} if self.vitals else {}),
             **self.verdict.as_dict(),
         }
 

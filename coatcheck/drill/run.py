@@ -16,9 +16,11 @@ from uuid import UUID
 import coatcheck.drill.subtle_faults  # noqa: F401 - enters its kinds of faults
 from coatcheck.dev import apache_kafka
 from coatcheck.dev.child import ProgramMissing
+from coatcheck.drill import growth
 from coatcheck.drill.bounds import broken
 from coatcheck.drill.call_log import CallLog
 from coatcheck.drill.cluster import CLUSTER, LEASE_SECONDS, PRODUCT, Cluster, Setup
+from coatcheck.drill.evidence import gather, watch_ends
 from coatcheck.drill.faults import KINDS
 from coatcheck.drill.figures import Measured, figures, recoveries
 from coatcheck.drill.herd import Herd
@@ -30,11 +32,8 @@ from coatcheck.drill.scenario import Scenario
 from coatcheck.drill.scenarios import SCENARIOS
 from coatcheck.drill.upstream import start_upstream
 from coatcheck.drill.verdict import Evidence, judge
-from shared.mongo.audit import statuses, watch_endings
-from shared.mongo.client import connect
-from shared.settings import Settings, load_settings
+from coatcheck.drill.vitals import Vitals, take_vitals
 
-_WITNESS_SECONDS = 20.0
 _PROGRESS_SECONDS = 2.0
 
 Say = Callable[[str], None]
@@ -94,7 +93,7 @@ def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
             say(f"left out: {draw.kind} {draw.component}: {missing}")
         else:
             possible.append(draw)
-    wrong_clocks = any(draw.kind == "clock" for draw in possible)
+    tampered = any(draw.kind in ("clock", "disk-slow", "look-up") for draw in possible)
     full = {draw.member for draw in possible if draw.kind == "disk-full" and isinstance(draw.member, int)}
     return (
         replace(
@@ -104,7 +103,7 @@ def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
             seconds=options.seconds or scenario.seconds,
             faults=options.faults or scenario.faults,
         ),
-        replace(setup, wrong_clocks=wrong_clocks, small_disks=tuple(sorted(full))),
+        replace(setup, preload=tampered, small_disks=tuple(sorted(full))),
     )
 
 
@@ -116,6 +115,7 @@ def _with_needs_of(scenario: Scenario, setup: Setup) -> Setup:
         commands={**scenario.commands, **setup.commands},
         environ={**setup.environ, **environ},
         settings=scenario.settings + setup.settings,
+        keeps=scenario.keeps,
     )
 
 
@@ -142,8 +142,10 @@ async def _measured(scenario: Scenario, seed: int, cluster: Cluster, calls: Call
     beside = [
         asyncio.create_task(_progress(clients, scenario.jobs, started, say)),
         asyncio.create_task(nemesis.watch()),
-        asyncio.create_task(_witness(cluster, endings)),
+        asyncio.create_task(watch_ends(cluster, endings)),
     ]
+    history: dict[str, list[Vitals]] = {}
+    looking = asyncio.create_task(_look_at(cluster, scenario.vitals, history))
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(clients.run(scenario.seconds + scenario.patience))
@@ -151,16 +153,18 @@ async def _measured(scenario: Scenario, seed: int, cluster: Cluster, calls: Call
             if scenario.herd:
                 group.create_task(herd.run())
         took = time.monotonic() - started
-        evidence = await _gather(cluster, clients, calls, endings)
+        looking.cancel()
+        found = await gather(cluster, clients, calls, endings)
     finally:
-        for task in beside:
+        for task in (*beside, looking):
             task.cancel()
         clients.close()
     return _report(
         scenario,
         seed,
         cluster=cluster,
-        evidence=evidence,
+        evidence=found,
+        history=history,
         clients=clients,
         nemesis=nemesis,
         calls=calls,
@@ -186,6 +190,7 @@ def _report(
     *,
     cluster: Cluster,
     evidence: Evidence,
+    history: growth.History,
     clients: Clients,
     nemesis: Nemesis,
     calls: CallLog,
@@ -201,7 +206,13 @@ def _report(
         deaths=len(nemesis.deaths),
         wanted=scenario.jobs,
     )
-    found = {**figures(measured), **beside, "drill_cpu_share": round(time.process_time() / took, 3)}
+    found = {
+        **figures(measured),
+        **beside,
+        **growth.growths(history),
+        "kept": evidence.kept,
+        "drill_cpu_share": round(time.process_time() / took, 3),
+    }
     more = [
         *(f"odd answer, {count} times: {what}" for what, count in clients.sightings.odd.items()),
         *(f"died by itself: {death}" for death in nemesis.deaths if not scenario.deadly),
@@ -221,6 +232,7 @@ def _report(
         recoveries=recoveries(clients.tickets, nemesis.applied),
         figures=found,
         took=took,
+        vitals=growth.table(history),
     )
 
 
@@ -238,29 +250,13 @@ def _memory(cluster: Cluster) -> dict[str, float]:
     return {"worker_mb": round(max(peaks) / 1024)} if peaks else {}
 
 
-async def _witness(cluster: Cluster, endings: Counter[UUID]) -> None:
-    async with connect(_settings(cluster), role="operator", wait=30) as database:
-        await watch_endings(database, endings)
-
-
-async def _gather(cluster: Cluster, clients: Clients, calls: CallLog, endings: Counter[UUID]) -> Evidence:
-    final = await clients.collect_again()
-    async with connect(_settings(cluster), role="operator", wait=30) as database:
-        stored = {str(job_id): status for job_id, status in (await statuses(database)).items()}
-    give_up = time.monotonic() + _WITNESS_SECONDS
-    while len(endings) < clients.ended and time.monotonic() < give_up:  # noqa: ASYNC110 - nothing tells when
-        await asyncio.sleep(0.1)
-    return Evidence(
-        tickets=clients.tickets,
-        final=final,
-        stored=stored,
-        endings={str(job_id): count for job_id, count in endings.items()},
-        calls=calls.by_marker(),
-    )
-
-
-def _settings(cluster: Cluster) -> Settings:
-    return load_settings(environ={k: v for k, v in cluster.environ.items() if k.startswith("COATCHECK_")})
+async def _look_at(cluster: Cluster, every: float, history: dict[str, list[Vitals]]) -> None:
+    """For ever, if at all: note what each process holds."""
+    while every:
+        groups = {member.pid: member.name for member in cluster.everybody if member.pid}
+        for name, vitals in (await asyncio.to_thread(take_vitals, groups)).items():
+            history.setdefault(name, []).append(vitals)
+        await asyncio.sleep(every)
 
 
 async def _progress(clients: Clients, jobs: int, started: float, say: Say) -> None:

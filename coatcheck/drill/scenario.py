@@ -21,7 +21,8 @@ class Scenario:
 
     `cluster` rows need three databases and Apache Kafka. For `storm` seconds the provider answers 429 to everything.
     `models`, `latencies` and `headers` are as in LoadOptions. Whoever has not ended `patience` seconds later is stuck.
-    So many of a `herd` poll one and the same job beside the load.
+    So many of a `herd` poll one and the same job beside the load. Ended jobs are kept for `keeps` seconds. With
+    `vitals`, what every process holds is looked at so often, in seconds.
     `commands`, `environ` and `settings` are what components are started with instead of and beside the usual. `deadly`
     ones kill members by what is submitted, so that a death is no violation. Who fails says one of `reasons`, if any.
     """
@@ -42,6 +43,8 @@ class Scenario:
     clients: int = CLIENTS
     herd: int = 0
     patience: float = 120.0
+    keeps: int = 7200
+    vitals: float = 0.0
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict)
     settings: str = ""

@@ -169,4 +169,25 @@ _TIMING = (
     ),
 )
 
-SPECIAL_ROWS = (*_PAYLOADS, *_PROVIDERS, *_CROWDS, *_TIMING)
+_SOAK = Scenario(
+    "soak",
+    "half an hour at 70 % of what two workers with 10 slots can do: no process grows, ended jobs expire",
+    bounds=(
+        *NOT_NOTICED,
+        Bound("claim_p99", most=5.0),
+        Bound("rss_mb_growth", most=6.0),  # a leak of 0.7 KB a job
+        Bound("descriptors_growth", most=5.0),
+        Bound("threads_growth", most=2.0),
+        Bound("connections_growth", most=5.0),
+        Bound("mongod_mb", most=800.0),
+        Bound("kept", most=6000.0),
+    ),
+    jobs=21_600,
+    seconds=1800.0,
+    latencies=(1000,),
+    keeps=300,
+    vitals=5.0,
+    environ={"COATCHECK_SLOTS": "10"},
+)
+
+SPECIAL_ROWS = (*_PAYLOADS, *_PROVIDERS, *_CROWDS, *_TIMING, _SOAK)

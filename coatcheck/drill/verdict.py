@@ -43,6 +43,8 @@ class Evidence:
     calls: Mapping[str, int]
     more: Sequence[str] = ()
     """Violations found elsewhere."""
+    kept: int = 0
+    """Jobs in the database at the end, accepted in this drill or not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from typing import cast
 import pytest
 
 from coatcheck.dev.ports import LOOPBACK
-from coatcheck.drill.clock import Clocks
 from coatcheck.drill.network import Network, Trouble
 from coatcheck.drill.owners import Owners
+from coatcheck.drill.preload import Preload
 
 SECONDS = 20.0
 LINK = (["client"], ["mongod*"])
@@ -118,10 +118,10 @@ async def test_a_trouble_leaves_other_members_alone() -> None:
 
 
 def test_a_preloaded_process_reads_the_clock_that_it_is_given_and_waits_by_the_right_one(tmp_path: Path) -> None:
-    clocks = Clocks(tmp_path)
-    clocks.build()
-    environ = {**os.environ, **clocks.environ("worker0")}
-    clocks.set("worker0", -600)
+    preload = Preload(tmp_path)
+    preload.build()
+    environ = {**os.environ, **preload.environ("worker0")}
+    preload.set("worker0", wrong_by=-600)
     script = (
         "import threading, time; began = time.monotonic(); time.sleep(0.1); threading.Event().wait(0.1)\n"
         "print(time.time(), time.monotonic() - began)"

@@ -1,7 +1,8 @@
-"""Clocks that can be set wrong: a small library, preloaded into a process, adds what a file says to its wall clock.
+"""What no signal can do to a process: a wrong wall clock, a slow disk, a resolver that fails.
 
-Time-outs are not touched, as when somebody sets a machine's clock. libfaketime is not used because the packaged one
-breaks `time.sleep` of Python 3.11.
+A small library, preloaded into it, reads from a file how wrong, slow or broken they are. A wrong clock touches no
+time-outs, as when somebody sets a machine's clock. libfaketime is not used because the packaged one breaks `time.sleep`
+of Python 3.11.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-_VARIABLE = "DRILL_CLOCK_FILE"
-_SECONDS = struct.Struct("=q")
+_VARIABLE = "DRILL_PRELOAD_FILE"
+_PAGE = struct.Struct("=qqq")
 _SOURCE = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdlib.h>
@@ -29,15 +31,46 @@ _SOURCE = r"""
 #include <time.h>
 #include <unistd.h>
 
-static volatile long long none = 0, *wrong_by = &none;
+/* Seconds by which the clock is wrong, milliseconds by which a sync and a look-up take longer; -1: look-ups fail. */
+static volatile long long none[3], *page = none;
+#define wrong_by (&page[0])
 
 __attribute__((constructor)) static void find_file(void) {
-    const char *name = getenv("DRILL_CLOCK_FILE");
+    const char *name = getenv("DRILL_PRELOAD_FILE");
     int file = name ? open(name, O_RDONLY | O_CLOEXEC) : -1;
     if (file < 0) return;
-    void *page = mmap(NULL, sizeof(long long), PROT_READ, MAP_SHARED, file, 0);
+    void *mapped = mmap(NULL, sizeof(none), PROT_READ, MAP_SHARED, file, 0);
     close(file);
-    if (page != MAP_FAILED) wrong_by = page;
+    if (mapped != MAP_FAILED) page = mapped;
+}
+
+static void wait_for(long long milliseconds) {
+    struct timespec pause = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+    if (milliseconds > 0) nanosleep(&pause, NULL);
+}
+
+int fsync(int file) {
+    static int (*real)(int);
+    if (!real) *(void **)&real = dlsym(RTLD_NEXT, "fsync");
+    wait_for(page[1]);
+    return real(file);
+}
+
+int fdatasync(int file) {
+    static int (*real)(int);
+    if (!real) *(void **)&real = dlsym(RTLD_NEXT, "fdatasync");
+    wait_for(page[1]);
+    return real(file);
+}
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
+    static int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    if (!real) *(void **)&real = dlsym(RTLD_NEXT, "getaddrinfo");
+    if (node && (*node < '0' || *node > '9')) { /* an address is looked up nowhere */
+        if (page[2] < 0) return EAI_AGAIN;
+        wait_for(page[2]);
+    }
+    return real(node, service, hints, found);
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
@@ -89,38 +122,41 @@ int sem_timedwait(sem_t *sem, const struct timespec *until) {
 
 
 def what_is_missing() -> str:
-    """One line that says what is needed here to set clocks wrong; empty if nothing."""
+    """One line that says what is needed here to preload something; empty if nothing."""
     if not sys.platform.startswith("linux"):
-        return "clocks can only be set wrong on Linux"
-    return "" if shutil.which("cc") else "setting clocks wrong needs a C compiler, `cc`"
+        return "wrong clocks, slow disks and failing look-ups work on Linux only"
+    return "" if shutil.which("cc") else "wrong clocks, slow disks and failing look-ups need a C compiler, `cc`"
 
 
-class Clocks:
-    """One wrong clock for each member, below `directory`."""
+class Preload:
+    """The library, and for each member a file that says what it suffers, below `directory`."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._library = directory / "wrong_clock.so"
+        self._library = directory / "preload.so"
 
     def build(self) -> None:
         """Compile the library. Blocks for a second."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        source = self._directory / "wrong_clock.c"
+        source = self._directory / "preload.c"
         source.write_text(_SOURCE)
         command = ["cc", "-O2", "-shared", "-fPIC", "-o", str(self._library), str(source), "-ldl", "-lpthread"]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
 
     def environ(self, name: str) -> Mapping[str, str]:
-        """What a member's process needs in its environment, with its clock still right."""
+        """What a member's process needs in its environment, with everything still right."""
         if not self._library.exists():
             return {}
-        self.set(name, 0)
+        self.set(name)
         return {"LD_PRELOAD": str(self._library), _VARIABLE: str(self._file(name))}
 
-    def set(self, name: str, wrong_by: float) -> None:
-        """Set a member's clock wrong by so many seconds, in this moment; 0 is right."""
+    def set(self, name: str, *, wrong_by: float = 0, sync_takes: float = 0, look_up_takes: float = 0) -> None:
+        """From this moment a member's clock is wrong by so many seconds, and each sync of a file and each look-up of a
+        host takes so many seconds longer; a negative look-up fails. Without anything all is right.
+        """
+        look_up = -1 if look_up_takes < 0 else int(1000 * look_up_takes)
         with self._file(name).open("r+b" if self._file(name).exists() else "wb") as file:
-            file.write(_SECONDS.pack(int(wrong_by)))
+            file.write(_PAGE.pack(int(wrong_by), int(1000 * sync_takes), look_up))
 
     def _file(self, name: str) -> Path:
-        return self._directory / f"{name}.clock"
+        return self._directory / f"{name}.page"

@@ -1,0 +1,77 @@
+"""Whether processes grow while the load stays the same: the last third of a soak beside the one before it. Pure."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from coatcheck.drill.vitals import Vitals
+
+History = Mapping[str, Sequence[Vitals]]
+"""What each process held, sample by sample, by its name such as worker0 or edge0.1."""
+
+QUANTITIES = ("rss_mb", "descriptors", "threads", "connections")
+CACHED = "mongod"
+"""Fills its cache up to a limit and only then stays flat, so its memory is held to that limit instead."""
+
+
+def growths(history: History) -> dict[str, float]:
+    """For each quantity `<quantity>_growth`: the most by which any process's median in the last third lies above that
+    in the second; the memory of databases counts as `mongod_mb`, their largest. Nothing of nothing.
+    """
+    found: dict[str, float] = {}
+    for quantity in QUANTITIES:
+        grown = [
+            growth
+            for name, samples in history.items()
+            if (quantity != "rss_mb" or not name.startswith(CACHED))
+            and (growth := _growth(samples, quantity)) is not None
+        ]
+        if grown:
+            found[f"{quantity}_growth"] = round(max(grown), 2)
+    cached = [each.rss_mb for name, samples in history.items() if name.startswith(CACHED) for each in samples]
+    return {**found, "mongod_mb": round(max(cached))} if cached else found
+
+
+def table(history: History) -> dict[str, dict[str, Any]]:
+    """For each process: each quantity at the start, after a third, after two and at the end; its share of a core."""
+    return {name: _row(samples) for name, samples in history.items() if samples}
+
+
+def lines(table: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The table for a terminal."""
+    return [
+        f"{name}: memory {_steps(row['rss_mb'])} MB, descriptors {_steps(row['descriptors'])}, threads "
+        f"{_steps(row['threads'])}, connections {_steps(row['connections'])}, {100 * row['cpu_share']:.1f} % of a core"
+        for name, row in table.items()
+    ]
+
+
+def _growth(samples: Sequence[Vitals], quantity: str) -> float | None:
+    second, last = _between(samples, 1, 2), _between(samples, 2, 3)
+    if not second or not last:
+        return None
+    return _median(last, quantity) - _median(second, quantity)
+
+
+def _between(samples: Sequence[Vitals], since: int, until: int) -> list[Vitals]:
+    """The samples of some thirds, by time."""
+    first, length = samples[0].at, samples[-1].at - samples[0].at
+    return [each for each in samples if since * length <= 3 * (each.at - first) <= until * length]
+
+
+def _median(samples: Sequence[Vitals], quantity: str) -> float:
+    return float(statistics.median(getattr(each, quantity) for each in samples))
+
+
+def _row(samples: Sequence[Vitals]) -> dict[str, Any]:
+    first, last = samples[0], samples[-1]
+    length = last.at - first.at
+    moments = [samples[round((len(samples) - 1) * step / 3)] for step in range(4)]
+    row: dict[str, Any] = {name: [round(getattr(each, name), 1) for each in moments] for name in QUANTITIES}
+    return {**row, "cpu_share": round((last.cpu_seconds - first.cpu_seconds) / length, 4) if length else 0.0}
+
+
+def _steps(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
