@@ -28,7 +28,8 @@ def find_broker() -> Path:
 class Broker:
     """A broker that forgets everything when it stops. `bootstrap` is its host:port.
 
-    `advertised` is the port that clients are told to use, if something stands in between.
+    Clients are told to use this `host`, a name of this machine, and the port `advertised`, if something stands in
+    between.
     """
 
     name = "broker"
@@ -44,10 +45,16 @@ class Broker:
     and each partition costs CPU."""
 
     def __init__(
-        self, log: Path, *, port: int | None = None, advertised: int | None = None, held: Sequence[int] = ()
+        self,
+        log: Path,
+        *,
+        port: int | None = None,
+        advertised: int | None = None,
+        host: str = LOOPBACK,
+        held: Sequence[int] = (),
     ) -> None:
         port = port or free_ports(1)[0]
-        self.bootstrap = f"{LOOPBACK}:{advertised or port}"
+        self.bootstrap = f"{host}:{advertised or port}"
         listens, found = f"tcp://{LOOPBACK}:{port}", f"tcp://{self.bootstrap}"
         self._command = [str(find_broker()), "broker", "--listener-url", listens, "--advertised-listener-url", found]
         self._command += ["--storage-engine", "memory://tansu/"]

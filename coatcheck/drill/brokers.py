@@ -25,10 +25,10 @@ class Brokers:
     forgetful: bool
 
 
-async def open_brokers(directory: Path, network: Network, count: int, *, apache: bool) -> Brokers:
-    """Say who the brokers are and open their doors."""
+async def open_brokers(directory: Path, network: Network, count: int, *, apache: bool, host: str = LOOPBACK) -> Brokers:
+    """Say who the brokers are and open their doors. The embedded one can go by another name of this `host`."""
     if not apache:
-        return await _embedded(directory, network)
+        return await _embedded(directory, network, host)
     nodes = [await _doors(network, f"broker{number}") for number in range(count)]
     parts = [KafkaNode(directory / f"broker{i}", i, nodes, heap_mb=_HEAP_MB) for i in range(count)]
     return Brokers(
@@ -39,11 +39,11 @@ async def open_brokers(directory: Path, network: Network, count: int, *, apache:
     )
 
 
-async def _embedded(directory: Path, network: Network) -> Brokers:
+async def _embedded(directory: Path, network: Network, host: str) -> Brokers:
     (port,) = free_ports(1)
     door = await network.open_door("broker0", port)
-    broker = Broker(directory / "broker.log", port=port, advertised=door)
-    return Brokers([Member("broker", 0, broker)], f"{LOOPBACK}:{door}", broker.settings, forgetful=True)
+    broker = Broker(directory / "broker.log", port=port, advertised=door, host=host)
+    return Brokers([Member("broker", 0, broker)], broker.bootstrap, broker.settings, forgetful=True)
 
 
 async def _doors(network: Network, name: str) -> NodePorts:

@@ -25,6 +25,8 @@ LEASE_SECONDS = 3
 """Short leases, so that what a killed worker held is taken over within the minute that a drill lasts."""
 
 _THREADS = 64
+_DATABASE_MB, _SMALL_MB = 1500, 8
+"""Sizes of disks that can be filled: a database's, and one with nothing but logs and metrics."""
 
 PRODUCT = ("edge", "worker", "keeper")
 PROVIDER = "upstream"
@@ -64,8 +66,8 @@ class Setup:
     """Whether clocks, disks and look-ups of hosts can be tampered with."""
     named: bool = False
     """Whether databases and brokers are known by a name that must be looked up, and not by an address."""
-    small_disks: tuple[int, ...] = ()
-    """Databases, by their number, whose disks can be filled."""
+    small_disks: tuple[str, ...] = ()
+    """Members, such as mongod0 or edge0, whose disks can be filled."""
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
     environ: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     settings: str = ""
@@ -86,6 +88,7 @@ class Cluster:
         self.brokers: Brokers
         self.disks: dict[str, SmallDisk] = {}
         self.urls: list[str] = []
+        self._host = "localhost" if setup.named else LOOPBACK
         self._config = directory / "coatcheck.toml"
         self._config.write_text(_SETTINGS.format(provider=PROVIDER, port=upstream_port) + setup.settings)
 
@@ -96,12 +99,12 @@ class Cluster:
         size = self.setup.size
         if self.setup.preload:
             await asyncio.to_thread(self.preload.build)
-        for number in self.setup.small_disks:
-            await self._mount(f"mongod{number}")
+        for name in self.setup.small_disks:
+            await self._mount(name)
         mongods = [await self._mongod(number) for number in range(size.databases)]
         self.databases = Databases(mongods)
         apache = self.setup.apache or size.brokers > 1
-        self.brokers = await open_brokers(self.directory, self.network, size.brokers, apache=apache)
+        self.brokers = await open_brokers(self.directory, self.network, size.brokers, apache=apache, host=self._host)
         self.members["mongod"] = [Member("mongod", i, part, wipe=part.wipe) for i, part in enumerate(mongods)]
         self.members["broker"] = self.brokers.members
         self.members["edge"] = [await self._edge(number) for number in range(size.edges)]
@@ -186,14 +189,17 @@ class Cluster:
         return {os.getpgid(0): CLIENTS, **groups}
 
     async def _mount(self, name: str) -> None:
-        disk = SmallDisk(self.directory / name / "db")
+        of_a_database = name.startswith("mongod")
+        folder = self.directory / name
+        disk = SmallDisk(folder / "db", _DATABASE_MB) if of_a_database else SmallDisk(folder, _SMALL_MB)
         await asyncio.to_thread(disk.mount)
         self.disks[name] = disk
 
     async def _mongod(self, number: int) -> Mongod:
         (port,) = free_ports(1)
         door = await self.network.open_door(f"mongod{number}", port)
-        return Mongod(self.directory / f"mongod{number}", port, door, self._own_environ("mongod", number))
+        place = self.directory / f"mongod{number}"
+        return Mongod(place, port, f"{self._host}:{door}", self._own_environ("mongod", number))
 
     async def _edge(self, number: int) -> Member:
         (port,) = free_ports(1)
@@ -216,4 +222,6 @@ class Cluster:
         )
 
     def _own_environ(self, name: str, number: int) -> Mapping[str, str]:
-        return {**self.preload.environ(f"{name}{number}"), **self.setup.environ.get(name, {})}
+        member = f"{name}{number}"
+        metrics = {"PROMETHEUS_MULTIPROC_DIR": str(self.directory / member / "metrics")} if member in self.disks else {}
+        return {**self.preload.environ(member), **metrics, **self.setup.environ.get(name, {})}

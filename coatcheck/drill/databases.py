@@ -20,16 +20,16 @@ _ELECTION_MILLISECONDS = 3000
 
 
 class Mongod:
-    """One member. `listen` is where it listens, `door` where all others find it."""
+    """One member. `listen` is the port where it listens, `door` the host:port where all others find it."""
 
     name = "mongod"
     stop_seconds = 30.0
 
-    def __init__(self, directory: Path, listen: int, door: int, environ: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, listen: int, door: str, environ: Mapping[str, str]) -> None:
         self.binary, _ = find_mongod()
         self.files = directory / "db"
         self.address = f"{LOOPBACK}:{listen}"
-        self.door = f"{LOOPBACK}:{door}"
+        self.door = door
         self.of_a_set = False
         self._listen = listen
         self._log = directory / "mongod.log"
@@ -78,6 +78,11 @@ class Databases:
             raise ChildFailed(f"mongod: {error}") from None
         for member in self.members:
             member.of_a_set = True
+
+    def forget_set(self) -> None:
+        """Expect members that know of no set, until the next `initiate`."""
+        for member in self.members:
+            member.of_a_set = False
 
     async def roles(self) -> list[str]:
         """What each member is at the moment: "primary", "secondary" or ""."""

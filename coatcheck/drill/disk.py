@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-_MEGABYTES = 1500
 _BLOCK = bytes(1024 * 1024)
 
 
@@ -22,14 +21,15 @@ def what_is_missing() -> str:
 class SmallDisk:
     """Mounted at `place` as long as it is open."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, megabytes: int) -> None:
         self.place = place
+        self._megabytes = megabytes
         self._filler = place / "filler"
 
     def mount(self) -> None:
         """Raises CalledProcessError where root may not mount."""
         self.place.mkdir(parents=True, exist_ok=True)
-        options = f"size={_MEGABYTES}m"
+        options = f"size={self._megabytes}m"
         subprocess.run(["mount", "-t", "tmpfs", "-o", options, "drill", str(self.place)], check=True)
 
     def unmount(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from dataclasses import replace
 from uuid import UUID
 
 from coatcheck.drill.call_log import CallLog
@@ -43,6 +44,11 @@ async def gather(cluster: Cluster, clients: Clients, calls: CallLog, endings: Co
         calls=calls.by_marker(),
         kept=len(stored),
     )
+
+
+def remembered(found: Evidence, since: float) -> Evidence:
+    """The evidence without the jobs that were accepted before a moment: the databases were emptied until then."""
+    return replace(found, tickets=[each for each in found.tickets if not 0 < each.accepted_at < since])
 
 
 def _expired(clients: Clients, before: float) -> dict[str, str]:

@@ -53,7 +53,8 @@ class _Envelope(msgspec.Struct):
 class LoadOptions:
     """`count` clients share `jobs` requests, spread over `seconds`.
 
-    `models` take turns; in each `{latency}` is replaced, in milliseconds. `storm` seconds of 429s come first.
+    `models` take turns; in each `{latency}` is replaced, in milliseconds. `storm` seconds of 429s come first. If the
+    database `forgets`, nobody asks again for a job that is gone.
     """
 
     jobs: int
@@ -64,6 +65,7 @@ class LoadOptions:
     latencies: Sequence[int] = LATENCIES
     storm: float = 0.0
     headers: tuple[tuple[str, str], ...] = ()
+    forgets: bool = False
 
 
 class Clients:
@@ -131,7 +133,7 @@ class Clients:
 
     async def _poll_to_the_end(self, ticket: Ticket, job: str, give_up: float, log: TextIO) -> None:
         pause = _FIRST_POLL_SECONDS
-        while not ticket.ended_at and time.monotonic() < give_up:
+        while not ticket.ended_at and time.monotonic() < give_up and not (self._how.forgets and ticket.missing):
             await asyncio.sleep(pause * self._rng.uniform(0.9, 1.1))
             pause = min(_LONGEST_POLL_SECONDS, pause * 1.5)
             await self._poll(ticket, job, log)

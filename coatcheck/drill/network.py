@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -66,6 +67,12 @@ class Network:
             for each in troubles:
                 self._troubles.remove(each)
             self._spread()
+
+    def reset_some(self, share: float, rng: random.Random) -> None:
+        """RST to this share of all connections, chance deciding which, and about how many."""
+        for pipe in list(self._pipes):
+            if rng.random() < share:
+                pipe.abort()
 
     def close(self) -> None:
         """Close all doors and what goes through them."""

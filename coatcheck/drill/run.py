@@ -13,14 +13,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
-import coatcheck.drill.subtle_faults  # noqa: F401 - enters its kinds of faults
+import coatcheck.drill.losses
+import coatcheck.drill.slow_faults
+import coatcheck.drill.subtle_faults  # noqa: F401 - these enter their kinds of faults
 from coatcheck.dev import apache_kafka
 from coatcheck.dev.child import ProgramMissing
 from coatcheck.drill import growth
 from coatcheck.drill.bounds import broken
 from coatcheck.drill.call_log import CallLog
 from coatcheck.drill.cluster import CLUSTER, LEASE_SECONDS, PRODUCT, Cluster, Setup
-from coatcheck.drill.evidence import gather, watch_ends
+from coatcheck.drill.evidence import gather, remembered, watch_ends
 from coatcheck.drill.faults import KINDS
 from coatcheck.drill.figures import Measured, figures, recoveries
 from coatcheck.drill.herd import Herd
@@ -93,8 +95,8 @@ def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
             say(f"left out: {draw.kind} {draw.component}: {missing}")
         else:
             possible.append(draw)
-    tampered = any(draw.kind in ("clock", "disk-slow", "look-up") for draw in possible)
-    full = {draw.member for draw in possible if draw.kind == "disk-full" and isinstance(draw.member, int)}
+    kinds = {draw.kind for draw in possible}
+    full = {f"{draw.component}{draw.member}" for draw in possible if draw.kind == "disk-full"}
     return (
         replace(
             scenario,
@@ -103,7 +105,12 @@ def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
             seconds=options.seconds or scenario.seconds,
             faults=options.faults or scenario.faults,
         ),
-        replace(setup, preload=tampered, small_disks=tuple(sorted(full))),
+        replace(
+            setup,
+            preload=not kinds.isdisjoint(("clock", "disk-slow", "look-up")),
+            named="look-up" in kinds,
+            small_disks=tuple(sorted(full)),
+        ),
     )
 
 
@@ -129,6 +136,7 @@ def _load_of(scenario: Scenario, seed: int) -> LoadOptions:
         latencies=scenario.latencies,
         storm=scenario.storm,
         headers=scenario.headers,
+        forgets=scenario.forgets,
     )
 
 
@@ -197,6 +205,8 @@ def _report(
     beside: Mapping[str, float],
     took: float,
 ) -> Report:
+    if scenario.forgets:
+        evidence = remembered(evidence, max(each.mended for each in nemesis.applied))
     measured = Measured(
         tickets=clients.tickets,
         sightings=clients.sightings,
@@ -211,6 +221,7 @@ def _report(
         **beside,
         **growth.growths(history),
         "kept": evidence.kept,
+        "forgotten": len(clients.tickets) - len(evidence.tickets),
         "drill_cpu_share": round(time.process_time() / took, 3),
     }
     more = [

@@ -22,7 +22,8 @@ class Scenario:
     `cluster` rows need three databases and Apache Kafka. For `storm` seconds the provider answers 429 to everything.
     `models`, `latencies` and `headers` are as in LoadOptions. Whoever has not ended `patience` seconds later is stuck.
     So many of a `herd` poll one and the same job beside the load. Ended jobs are kept for `keeps` seconds. With
-    `vitals`, what every process holds is looked at so often, in seconds.
+    `vitals`, what every process holds is looked at so often, in seconds. `forgets`: a fault empties the databases, so
+    only what was accepted after it is judged.
     `commands`, `environ` and `settings` are what components are started with instead of and beside the usual. `deadly`
     ones kill members by what is submitted, so that a death is no violation. Who fails says one of `reasons`, if any.
     """
@@ -43,6 +44,7 @@ class Scenario:
     clients: int = CLIENTS
     herd: int = 0
     patience: float = 120.0
+    forgets: bool = False
     keeps: int = 7200
     vitals: float = 0.0
     commands: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -56,3 +58,13 @@ CLEAN = (Bound("submit_max", most=4.0), Bound("unanswered", most=0))
 """Whatever happens behind an edge, it answers in its 3 s, with a second for busy cores."""
 
 NOT_NOTICED = (Bound("errors", most=0), Bound("failed", most=0))
+
+
+def long_fault(component: str, kind: str, member: int | str = 0, *, peer: str = "*", amount: float = 0.0) -> Draw:
+    """A fault of 12 s, four leases long, for a load of 20 s."""
+    return Draw(component, kind, member, (12.0, 12.0), peer, (amount,))
+
+
+def steady(name: str, says: str, draw: Draw, *bounds: Bound, cluster: bool = False) -> Scenario:
+    """A row whose one fault begins when a tenth of the load's time is over."""
+    return Scenario(name, says, (draw,), bounds, shape="steady", cluster=cluster)

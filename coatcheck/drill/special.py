@@ -94,6 +94,16 @@ _PROVIDERS = (
         reasons=("deadline",),
     ),
     Scenario(
+        "provider-drips",
+        "an answer comes byte by byte, for longer than a job's deadline of 6 s: it fails then",
+        bounds=(*_all_fail(50), Bound("result_max", most=9.0)),
+        jobs=50,
+        seconds=5.0,
+        models=("upstream/mode=drip",),
+        headers=(("x-coatcheck-deadline", "6"),),
+        reasons=("deadline",),
+    ),
+    Scenario(
         "provider-breaks",
         "the first answer is reset, cut, half, a web page or an error with 200: never a half result",
         bounds=NOT_NOTICED,

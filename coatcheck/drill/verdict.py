@@ -22,6 +22,11 @@ class Ticket:
     accepted_unix: float = 0.0
     ended_at: float = 0.0
 
+    @property
+    def missing(self) -> bool:
+        """Whether the job was gone when its client asked last."""
+        return bool(self.seen) and self.seen[-1][0] == "missing"
+
     def saw(self, status: str, digest: str) -> None:
         """Note a poll; equal ones in a row are one."""
         if not self.seen or self.seen[-1] != (status, digest):

@@ -1,11 +1,11 @@
-"""Records on the bell topics that nobody should have put there, for drills and tests."""
+"""What nobody should do to the bell topics: strange records, and a topic that goes. For drills and tests."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
 
-from kafka import KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
 from shared.kafka.connection import connection_arguments, silence_client_logs
@@ -32,3 +32,12 @@ def send_noise(settings: Settings, modality: str, values: Sequence[bytes | None]
             with contextlib.suppress(KafkaError):
                 producer.close(1)
     return arrived
+
+
+def delete_topic(settings: Settings, modality: str) -> None:
+    """Delete the topic of a modality with all its bells. Blocks for seconds. Raises KafkaError."""
+    silence_client_logs()
+    arguments = connection_arguments(settings)
+    milliseconds = int(_WAIT_SECONDS * 1000)
+    with KafkaAdminClient(**arguments, bootstrap_timeout_ms=milliseconds, request_timeout_ms=milliseconds) as admin:
+        admin.delete_topics([topic_name(settings, modality)])

@@ -15,6 +15,8 @@ from shared.mongo.client import Database, unavailable
 
 _ENDED = ("completed", "failed")
 _RETRY_SECONDS = 0.5
+_FORGOTTEN = (280, 286)
+"""Errors of a database that does not know the change after which to go on."""
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +31,8 @@ async def statuses(database: Database) -> dict[UUID, str]:
 async def watch_endings(database: Database, counts: Counter[UUID]) -> NoReturn:
     """Count each job's ways to an ended state as a majority learns of them, for ever and through elections.
 
-    Unlike the log of changes (the oplog) this has no length, and outlives the member that it is read from. Raises
-    OperationFailure when the database cannot go on where it was.
+    Unlike the log of changes (the oplog) this has no length, and outlives the member that it is read from. A database
+    that cannot go on where it was, for it was emptied, is watched from then on: what it forgot is not counted.
     """
     wanted: list[Mapping[str, Any]] = [
         {"$match": {"operationType": "update", "updateDescription.updatedFields.status": {"$in": _ENDED}}},
@@ -46,9 +48,9 @@ async def watch_endings(database: Database, counts: Counter[UUID]) -> NoReturn:
                         counts[change["documentKey"]["_id"]] += 1
                     after = changes.resume_token or after
         except OperationFailure as error:
-            if error.code in (280, 286):  # the change after which to go on is not known any more
-                raise
-            log.info("watching the ends of jobs: %s", type(error).__name__)
+            if error.code in _FORGOTTEN:
+                after = None
+            log.info("watching the ends of jobs: error %s", error.code)
         except PyMongoError as error:
             log.info("watching the ends of jobs: %s", type(error).__name__)
         await asyncio.sleep(_RETRY_SECONDS)
