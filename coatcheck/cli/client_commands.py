@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from coatcheck.cli.connection import client_errors, server_options
 from coatcheck.cli.main import FAILED, OK
 from coatcheck.cli.options import as_json
 from coatcheck.cli.output import progress, result
+
+_NUMBERS = re.compile(r"\[\n[-+\s\d.,eE]+\]")
+"""An indented list of numbers: a vector takes one line and not four hundred. No JSON string holds a line break."""
 
 wait_option = click.option("--wait", is_flag=True, help="Wait for the end and write the result.")
 timeout_option = click.option(
@@ -167,8 +171,8 @@ def json_text(value: Any, indent: int | None = None) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        return json.dumps(value, indent=indent)
-    return text
+        text = json.dumps(value, indent=indent)
+    return _NUMBERS.sub(lambda vector: " ".join(vector[0].split()), text) if indent else text
 
 
 def _read(path: str) -> bytes:

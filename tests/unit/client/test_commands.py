@@ -184,6 +184,13 @@ def test_a_result_that_is_not_unicode_is_still_written() -> None:
     assert json_text("\ud800") == '"\\ud800"'
 
 
+def test_a_vector_takes_one_line_and_texts_stay_as_they_are() -> None:
+    value = {"data": [{"embedding": [0.5, -1e-08, 3]}], "text": "[\n1,\n2]"}
+    lines = json_text(value, indent=2).splitlines()
+    assert '      "embedding": [ 0.5, -1e-08, 3 ]' in lines
+    assert json.loads("\n".join(lines)) == value
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "in.jsonl"

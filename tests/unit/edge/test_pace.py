@@ -45,6 +45,11 @@ def test_what_is_told_follows_when_jobs_become_slower_or_quicker() -> None:
     assert pace.hint("embedding", 0.0) == 1
 
 
+def test_a_slow_first_job_is_forgotten_with_the_second() -> None:
+    assert taught(4.8).hint("embedding", 0.0) == 5
+    assert taught(4.8, 0.05).hint("embedding", 0.0) == 1
+
+
 @pytest.mark.parametrize("share", [0.1, 0.6])
 def test_about_a_quarter_of_the_jobs_have_ended_by_then(share: float) -> None:
     draw = random.Random(11)
