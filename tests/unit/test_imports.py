@@ -27,7 +27,7 @@ ONLY_IN = {
     "falcon": ("edge/",),
     "gunicorn": ("edge/",),
     "uvicorn": ("edge/",),
-    "httptools": ("edge/", "coatcheck/drill/"),
+    "httptools": ("edge/", "workers/providers/", "coatcheck/drill/"),
     "httpx": ("workers/providers/", "client/coatcheck_client/"),
     "httpx_aiohttp": ("workers/providers/",),
     "aiohttp": ("workers/providers/",),
