@@ -24,7 +24,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --custom-compile-command "make lock" --excludes requirements/never.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check style types unit contract client-tests format lock sbom drill bench docs
+.PHONY: help run test check style types unit contract client-tests format lock sbom audit drill bench docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,12 @@ sbom: ## Bill of materials of what is shipped, with licences: build/sbom.cdx.jso
 	@$(PYTHON) -m coatcheck.dev.environment .venv-audit audit
 	@mkdir -p build
 	@.venv-audit/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml .venv-shipped -o build/sbom.cdx.json
+	@sed -i.bak 's#file://$(CURDIR)/#./#' build/sbom.cdx.json && rm build/sbom.cdx.json.bak
+
+audit: ## Look up known weaknesses of every locked package that runs (asks osv.dev; OSV_URL= asks another)
+	@$(PYTHON) -m coatcheck.dev.environment .venv-audit audit
+	@.venv-audit/bin/pip-audit --disable-pip --no-deps --progress-spinner off --desc off --vulnerability-service osv \
+		$(if $(OSV_URL),--osv-url $(OSV_URL)) $(patsubst %,-r requirements/%.txt,run $(EXTRA_LOCKS)) -r deploy/image/requirements.txt
 
 docs: ## Renew the tables of settings and metrics from the code
 	@$(ENVIRONMENT) test
