@@ -11,12 +11,12 @@ from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
-from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from shared import metrics
 from shared.metrics import REGISTRY
 from shared.metrics_files import VARIABLE
+from shared.metrics_room import RoomyDict
 
 _ENDED = "ended"
 """Stands where the files of running processes have their process id."""
@@ -70,10 +70,10 @@ def forget_process(pid: int) -> None:
 def _fold(ended: Path, into: Path) -> None:
     if not ended.exists():
         return
-    total = MmapedDict(str(into))  # type: ignore[no-untyped-call]
+    total = RoomyDict(str(into))
     # A process that was killed while it made its file leaves one that nobody can read, here or in a scrape.
     with contextlib.suppress(struct.error, RuntimeError):
-        for key, value, _, _ in MmapedDict.read_all_values_from_file(str(ended)):  # type: ignore[no-untyped-call]
+        for key, value, _, _ in RoomyDict.read_all_values_from_file(str(ended)):  # type: ignore[no-untyped-call]
             total.write_value(key, total.read_value(key)[0] + value, 0.0)  # type: ignore[no-untyped-call]
     total.close()  # type: ignore[no-untyped-call]
     ended.unlink(missing_ok=True)

@@ -164,7 +164,7 @@ async def _start_again(cluster: Cluster, members: Sequence[Member]) -> None:
         await cluster.init()
 
 
-@kind("disk-full", "no room on its disk; a database may die of that", ("mongod", "edge"), missing=disk.what_is_missing)
+@kind("disk-full", "no room on its disk; it may die of that", ("mongod",), missing=disk.what_is_missing)
 async def _disk_full(cluster: Cluster, fault: Fault, victims: Sequence[Member]) -> AsyncIterator[None]:
     disks = [cluster.disks[member.name] for member in victims]
     await asyncio.gather(*(asyncio.to_thread(each.fill) for each in disks))

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Sequence
 
+from coatcheck.drill import disk
 from coatcheck.drill.cluster import Cluster
 from coatcheck.drill.evidence import settings_of
 from coatcheck.drill.faults import kind
@@ -41,8 +42,27 @@ async def _delete_topic(cluster: Cluster, fault: Fault, victims: Sequence[Member
 @kind("kill-one", "kill -9 of one of an edge's server processes", ("edge",))
 async def _kill_one(cluster: Cluster, fault: Fault, victims: Sequence[Member]) -> AsyncIterator[None]:
     for member in victims:
-        leader = member.pid
-        servers = [int(pid) for pid, _ in processes_of({leader: member.name}) if int(pid) != leader]
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(max(servers), signal.SIGKILL)
+        kill_server(member)
     yield
+
+
+@kind(
+    "no-room",
+    "no room for its logs and metrics, and a server process must start so",
+    ("edge",),
+    missing=disk.what_is_missing,
+)
+async def _no_room(cluster: Cluster, fault: Fault, victims: Sequence[Member]) -> AsyncIterator[None]:
+    for member in victims:
+        await asyncio.to_thread(cluster.disks[member.name].fill)
+        kill_server(member)
+    yield
+    for member in victims:
+        cluster.disks[member.name].free()
+
+
+def kill_server(edge: Member) -> None:
+    """kill -9 of the newest of its server processes."""
+    servers = [int(pid) for pid, _ in processes_of({edge.pid: edge.name}) if int(pid) != edge.pid]
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(max(servers), signal.SIGKILL)

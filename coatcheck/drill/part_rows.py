@@ -105,8 +105,8 @@ DATABASE_ROWS = (
     ),
     steady(
         "disk-slow",
-        "each sync of the database's disk takes 1 s: slower, and nothing is refused that could be stored",
-        long_fault("mongod", "disk-slow", amount=1.0),
+        "each sync of the database's disk takes 0.3 s longer",
+        long_fault("mongod", "disk-slow", amount=0.3),
         *CLEAN,
         Bound("failed", most=0),
     ),

@@ -58,9 +58,8 @@ EDGE_ROWS = (
     ),
     steady(
         "edge-disk-full",
-        "no room for an edge's metrics and logs: it serves as ever",
-        long_fault("edge", "disk-full"),
-        Bound("unanswered", most=0),
+        "no room for an edge's logs and metrics, and its server process must start so: it serves as ever",
+        long_fault("edge", "no-room"),
         *NOT_NOTICED,
     ),
 )

@@ -96,7 +96,7 @@ def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
         else:
             possible.append(draw)
     kinds = {draw.kind for draw in possible}
-    full = {f"{draw.component}{draw.member}" for draw in possible if draw.kind == "disk-full"}
+    full = {f"{draw.component}{draw.member}" for draw in possible if draw.kind in ("disk-full", "no-room")}
     return (
         replace(
             scenario,

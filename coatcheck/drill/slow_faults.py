@@ -48,9 +48,7 @@ async def _disk_slow(cluster: Cluster, fault: Fault, victims: Sequence[Member]) 
         cluster.preload.set(member.name)
 
 
-@kind(
-    "look-up", "look-ups of hosts take so much longer; negative: fail", PRODUCT, missing=preload.what_is_missing
-)
+@kind("look-up", "look-ups of hosts take so much longer; negative: fail", PRODUCT, missing=preload.what_is_missing)
 async def _look_up(cluster: Cluster, fault: Fault, victims: Sequence[Member]) -> AsyncIterator[None]:
     for member in victims:
         cluster.preload.set(member.name, look_up_takes=fault.amount)

@@ -31,7 +31,7 @@ ONLY_IN = {
     "httpx": ("workers/providers/", "client/coatcheck_client/"),
     "httpx_aiohttp": ("workers/providers/",),
     "aiohttp": ("workers/providers/",),
-    "prometheus_client": ("shared/metrics.py", "shared/exporter.py"),
+    "prometheus_client": ("shared/metrics.py", "shared/metrics_room.py", "shared/exporter.py"),
     "multipart": ("shared/form.py",),
     "click": ("coatcheck/",),
 }
