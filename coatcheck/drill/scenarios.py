@@ -59,7 +59,7 @@ _ROWS = (
             Draw("broker", "kill", "all", (20.0, 20.0)),
             *(Draw(component, "kill", "all", (0.5, 0.5)) for component in ("edge", "worker", "keeper")),
         ),
-        (Bound("submit_max", most=4.0), Bound("failed", most=0)),
+        (Bound("submit_max", most=8.0), Bound("failed", most=0)),  # who knocks while an edge starts waits for it
         shape="steady",
         seconds=40,
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from coatcheck.dev.ports import LOOPBACK
 from coatcheck.drill.network import Network, Trouble
 from coatcheck.drill.owners import Owners
 from coatcheck.drill.preload import Preload
+from coatcheck.drill.vitals import take_vitals
 
 SECONDS = 20.0
 LINK = (["client"], ["mongod*"])
@@ -130,3 +132,39 @@ def test_a_preloaded_process_reads_the_clock_that_it_is_given_and_waits_by_the_r
     wrong, waited = map(float, ran.stdout.split())
     assert -SECONDS < time.time() - 600 - wrong < SECONDS
     assert 0.2 <= waited < SECONDS
+
+
+def test_a_preloaded_process_waits_for_its_disk_and_finds_no_host(tmp_path: Path) -> None:
+    preload = Preload(tmp_path)
+    preload.build()
+    environ = {**os.environ, **preload.environ("mongod0")}
+    preload.set("mongod0", sync_takes=0.3, look_up_takes=-1)
+    script = (
+        "import os, socket, sys, time; began = time.monotonic()\n"
+        "os.fsync(file := os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)); os.fdatasync(file)\n"
+        "print(time.monotonic() - began, socket.getaddrinfo('127.0.0.1', 1)[0][4][0])\n"
+        "socket.getaddrinfo('localhost', 1)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "file")]
+    ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    waited, address = ran.stdout.split()
+    assert 0.6 <= float(waited) < SECONDS
+    assert address == LOOPBACK
+    assert "gaierror" in ran.stderr
+
+
+def test_this_process_and_its_child_are_seen_with_what_they_hold() -> None:
+    with (
+        subprocess.Popen(["sleep", "60"], start_new_session=True) as child,
+        socket.create_server((LOOPBACK, 0)) as door,
+    ):
+        try:
+            before = take_vitals({child.pid: "worker0", os.getpgid(0): "edge0"})
+            with socket.create_connection(door.getsockname()[:2]):
+                after = take_vitals({child.pid: "worker0", os.getpgid(0): "edge0"})
+        finally:
+            child.kill()
+    assert (before["worker0"].threads, before["worker0"].connections) == (1, 0)
+    mine = [name for name in before if after[name].descriptors == before[name].descriptors + 1]
+    assert [after[name].connections - before[name].connections for name in mine] == [1]
+    assert all(before[name].rss_mb > 0 for name in mine)
