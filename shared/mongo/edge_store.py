@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -25,6 +26,9 @@ _DUPLICATE_KEY = 11000
 _PAYLOAD_MARGIN = timedelta(hours=1)
 """A request's chunks outlive the job's deadline by this much, for the last attempt under way."""
 _BIG_TRANSFER_SECONDS = 30.0
+SECRET_SECONDS = 10.0
+"""How long the id secret is believed. In a database that was emptied another edge makes a new one, and two edges with
+different secrets would make two jobs of one Idempotency-Key."""
 
 
 class EdgeVerbs:
@@ -33,6 +37,7 @@ class EdgeVerbs:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._id_secret: bytes | None = None
+        self._secret_read_at = 0.0
 
     def now(self) -> datetime:
         return self._db.now()
@@ -141,8 +146,15 @@ class EdgeVerbs:
         return codec.decode_key(document) if document else None
 
     async def id_secret(self) -> bytes:
-        if self._id_secret is None:
-            with self._db.bounded("reading the id secret"):
+        if self._id_secret is None or time.monotonic() - self._secret_read_at > SECRET_SECONDS:
+            self._secret_read_at = time.monotonic()  # meanwhile all others go on with the one that is known
+            self._id_secret = await self._read_id_secret()
+        return self._id_secret
+
+    async def _read_id_secret(self) -> bytes:
+        with self._db.bounded("reading the id secret"):
+            document = await self._db.meta.find_one({"_id": "id_secret"})
+            if document is None:
                 try:
                     await self._db.meta.update_one(
                         {"_id": "id_secret"}, {"$setOnInsert": {"value": Binary(os.urandom(32))}}, upsert=True
@@ -150,10 +162,9 @@ class EdgeVerbs:
                 except DuplicateKeyError:
                     await asyncio.sleep(0)  # another edge made it in this moment
                 document = await self._db.meta.find_one({"_id": "id_secret"})
-            if document is None:
-                raise StoreUnavailable("the id secret is not known to a majority yet")
-            self._id_secret = bytes(document["value"])
-        return self._id_secret
+        if document is None:
+            raise StoreUnavailable("the id secret is not known to a majority yet")
+        return bytes(document["value"])
 
     async def full(self) -> frozenset[str]:
         with self._db.bounded("reading what is full"):
