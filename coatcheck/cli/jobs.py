@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
@@ -17,6 +17,9 @@ from shared.errors import CoatcheckError
 from shared.ids import parse_job_id
 from shared.mongo.client import Database
 from shared.mongo.operator import NotRequeued, OperatorStore
+
+if TYPE_CHECKING:
+    from shared.kafka.ringer import Ringer
 
 
 class JobId(click.ParamType[UUID]):
@@ -77,25 +80,43 @@ def list_dead(limit: int, as_json: bool) -> None:
 @click.argument("job_ids", type=JobId(), nargs=-1, required=True, metavar="ID...")
 @as_json
 def requeue(job_ids: tuple[UUID, ...], as_json: bool) -> None:
-    """Submit copies of failed jobs under new ids, written to stdout. Each call makes another copy."""
+    """Submit copies of failed jobs under new ids, written to stdout. Each call makes another copy.
+
+    Workers are told at once; if no Kafka broker answers in time, they find the copies a second or two later.
+    """
+    from shared.kafka.ringer import Ringer  # noqa: PLC0415 - loads the Kafka client, which no other command here needs
+
+    settings = load()
+    ringer = Ringer(settings)
 
     async def copy(database: Database) -> int:
-        refused = 0
-        for job_id in job_ids:
-            try:
-                new_id = await OperatorStore(database).requeue(job_id)
-            except NotRequeued as error:
-                refused += 1
-                progress(f"coatcheck: {error}")
-                continue
-            if as_json:
-                json_line({"id": new_id, "copy_of": job_id})
-            else:
-                result(str(new_id))
-        return refused
+        ringer.start()
+        try:
+            return await _copy_all(OperatorStore(database), ringer, job_ids, as_json)
+        finally:
+            await ringer.connected()
+            await ringer.close()
 
-    if ask(load(), copy):
+    if ask(settings, copy):
         click.get_current_context().exit(1)
+
+
+async def _copy_all(store: OperatorStore, ringer: Ringer, job_ids: Sequence[UUID], as_json: bool) -> int:
+    """Copy each job, tell the workers and write the new id; how many could not be copied."""
+    refused = 0
+    for job_id in job_ids:
+        try:
+            new = await store.requeue(job_id)
+        except NotRequeued as error:
+            refused += 1
+            progress(f"coatcheck: {error}")
+            continue
+        ringer.ring(new.modality, [new.id])
+        if as_json:
+            json_line({"id": new.id, "copy_of": job_id})
+        else:
+            result(str(new.id))
+    return refused
 
 
 def _story(history: dict[str, Any]) -> Iterator[tuple[str, str]]:

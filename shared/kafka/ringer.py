@@ -54,6 +54,7 @@ class Ringer:
         self._lock = threading.Lock()
         self._unacked = 0
         self._all_acked = threading.Event()
+        self._asked = threading.Event()
         self._trouble_since: float | None = None
         self._alarm_due = 0.0
         self._built_at = 0.0
@@ -74,6 +75,10 @@ class Ringer:
         else:
             self._line.put((modality, ids))
 
+    async def connected(self, seconds: float = 2.0) -> None:
+        """Wait until the topics are known, or were asked for in vain. Whoever rings and closes at once needs it."""
+        await asyncio.to_thread(self._asked.wait, seconds)
+
     async def close(self, seconds: float = 2.0) -> None:
         """Send what was handed in and wait for it, for at most `seconds`."""
         if self._closing or not self._thread.is_alive():
@@ -91,6 +96,7 @@ class Ringer:
 
     def _run(self) -> None:
         producer = self._build()
+        self._asked.set()
         last = False
         while not last:
             waiting, last = self._take()

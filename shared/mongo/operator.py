@@ -110,8 +110,8 @@ class OperatorStore:
             for group in groups
         ]
 
-    async def requeue(self, job_id: UUID) -> UUID:
-        """Submit a copy of a failed job under a new id, with a new deadline, and return that id.
+    async def requeue(self, job_id: UUID) -> NewJob:
+        """Submit a copy of a failed job under a new id, with a new deadline, and return it. Nobody is told of it here.
 
         Raises NotRequeued when the job is unknown, has not failed, or its request is gone.
         """
@@ -128,7 +128,7 @@ class OperatorStore:
         (outcome,) = await store.submit([(job, ref)])
         if not isinstance(outcome, Accepted):
             raise outcome.reason
-        return job.id
+        return job
 
     async def _request(self, stored: Mapping[str, Any], job_id: UUID) -> Content:
         body = codec.decode_body(dict(stored))

@@ -202,7 +202,7 @@ async def test_a_requeued_job_is_a_copy_under_a_new_id_that_a_worker_can_claim(
     targets = (Target("openai", "m"), Target("groq", "n", b'{"x":1}'))
     job = new_job(moment_ago(store), targets=targets, key_id="k1", fingerprint=b"f", deadline=77)
     await end(store, job, Status.FAILED)
-    copy_id = await operator.requeue(job.id)
+    copy_id = (await operator.requeue(job.id)).id
     assert copy_id != job.id
     claimed = await claim_soon(store, copy_id)
     assert claimed.targets == targets
@@ -221,7 +221,7 @@ async def test_a_large_request_is_copied_so_that_it_outlives_the_original(
     content = Content("json", bytes(range(256)) * 40_000)
     job = new_job(moment_ago(store), body=b"")
     await end(store, job, Status.FAILED, content=content)
-    copy_id = await operator.requeue(job.id)
+    copy_id = (await operator.requeue(job.id)).id
     claimed = await claim_soon(store, copy_id)
     assert not isinstance(claimed.content, Content)
     assert await store.load(claimed.content) == content.data
@@ -252,6 +252,6 @@ async def test_only_failed_jobs_are_requeued(operator: OperatorStore, store: Mon
 async def test_requeueing_at_the_same_time_makes_whole_copies(operator: OperatorStore, store: MongoStore) -> None:
     job = new_job(moment_ago(store))
     await end(store, job, Status.FAILED)
-    copies = await asyncio.gather(*(operator.requeue(job.id) for _ in range(5)))
+    copies = [copy.id for copy in await asyncio.gather(*(operator.requeue(job.id) for _ in range(5)))]
     assert len(set(copies)) == 5
     assert set(await store.collect(copies)) == set(copies)
