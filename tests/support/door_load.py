@@ -1,13 +1,15 @@
 """Callers that submit as fast as they get answers, as a process of their own.
 
 `python -m tests.support.door_load PORT CALLERS SECONDS PATIENCE` prints one JSON object: answers by status, accepted
-per second, and the seconds that answers took. Who is refused comes back after PATIENCE seconds, not as he is told to.
+per second, and the seconds that answers took. Who is refused comes back after PATIENCE seconds or up to half as many
+more, whatever he is told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 import time
 from collections import Counter
@@ -67,7 +69,7 @@ async def _talk(
         status = head[9:12].decode()
         tally.add(status, time.monotonic() - began, head)
         if status != "202":
-            await asyncio.sleep(patience)
+            await asyncio.sleep(patience * random.uniform(1.0, 1.5))
         if b"connection: close" in head:
             return
 
