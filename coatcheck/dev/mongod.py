@@ -18,16 +18,16 @@ READY_SECONDS = 90.0
 """Long enough for the recovery after a kill -9 on a slow disk."""
 
 
-def find_mongod() -> tuple[Path, bool]:
-    """The mongod to run, and whether it is the one that came as a package. Raises ProgramMissing."""
+def find_mongod() -> Path:
+    """The mongod to run: on PATH, or as it came in a package. Raises ProgramMissing."""
     on_path = shutil.which("mongod")
     if on_path:
-        return Path(on_path), False
+        return Path(on_path)
     package = importlib.util.find_spec("fiftyone")
     for folder in (package and package.submodule_search_locations) or ():
         binary = Path(folder, "db", "bin", "mongod")
         if binary.is_file():
-            return binary, True
+            return binary
     raise ProgramMissing("no mongod on PATH or among the packages: run `make run`, or use yours with MONGODB_URI=...")
 
 
@@ -67,7 +67,7 @@ class Mongod:
     stop_seconds = 30.0
 
     def __init__(self, data: Path, log: Path, *, held: Sequence[int] = ()) -> None:
-        self.binary, self.from_package = find_mongod()
+        self.binary = find_mongod()
         files = data / "db"
         files.mkdir(parents=True, exist_ok=True)
         self.port = remembered_port(data)

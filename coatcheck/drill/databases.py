@@ -26,7 +26,7 @@ class Mongod:
     stop_seconds = 30.0
 
     def __init__(self, directory: Path, listen: int, door: str, environ: Mapping[str, str]) -> None:
-        self.binary, _ = find_mongod()
+        self.binary = find_mongod()
         self.files = directory / "db"
         self.address = f"{LOOPBACK}:{listen}"
         self.door = door

@@ -21,7 +21,7 @@ from shared.settings import Settings, load_settings
 def standalone(tmp_path: Path) -> Iterator[str]:
     """The address of a mongod that is no replica set."""
     (port,) = free_ports(1)
-    binary, _ = find_mongod()
+    binary = find_mongod()
     (tmp_path / "db").mkdir()
     command = mongod_command(binary, tmp_path / "db", port)
     at = command.index("--replSet")

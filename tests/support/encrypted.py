@@ -56,7 +56,7 @@ class EncryptedMongod:
         key = self._directory / "members.key"
         key.write_text(secrets.token_urlsafe(60).replace("-", "A").replace("_", "B"))
         key.chmod(0o600)
-        command = mongod_command(find_mongod()[0], files, self.port)
+        command = mongod_command(find_mongod(), files, self.port)
         command += ["--keyFile", str(key), "--tlsMode", "requireTLS", "--tlsCAFile", str(self._authority.ca)]
         command += ["--tlsCertificateKeyFile", str(self._authority.server("mongod"))]
         command += ["--tlsAllowConnectionsWithoutCertificates"]

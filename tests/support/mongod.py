@@ -95,7 +95,7 @@ class MongodSet:
     def _spawn(self, member: int) -> None:
         files = self.directory / f"mongod{member}"
         files.mkdir(parents=True, exist_ok=True)
-        binary, _ = find_mongod()
+        binary = find_mongod()
         command = mongod_command(binary, files, self.ports[member], parameters=self._parameters)
         self._children[member] = Child(f"mongod{member}", command, log=self.directory / f"mongod{member}.log")
 

@@ -108,7 +108,7 @@ pids = [child(first_end), child(second_end)]
 
 def wait_for_both():
     import time
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while scraped("coatcheck_bells_unacked") != [14.0] and time.monotonic() < deadline:
         time.sleep(0.01)
 
