@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from coatcheck.drill.bounds import Bound
+from coatcheck.drill.odd_answers import ODD_ANSWERS
 from coatcheck.drill.plan import Draw
 from coatcheck.drill.scenario import CLEAN, NOT_NOTICED, Scenario
 
@@ -124,6 +125,18 @@ _PROVIDERS = (
         seconds=10.0,
         models=(*_NEIGHBOUR * 4, "upstream/mode=bomb", *_NEIGHBOUR * 4, "upstream/mode=huge"),
         reasons=("larger than",),
+    ),
+    Scenario(
+        "provider-odd",
+        "NUL, lone surrogates, 100,000 levels, 20 MB or broken UTF-8 in an answer: kept as it is, or failed",
+        bounds=(
+            Bound("errors", most=0),
+            Bound("failed", most=48),
+            Bound("deaths", most=0),
+        ),
+        jobs=96,
+        seconds=12.0,
+        models=tuple(model for odd in ODD_ANSWERS for model in (f"upstream/{odd}", *_NEIGHBOUR)),
     ),
     Scenario(
         "provider-says-when",

@@ -13,6 +13,7 @@ import msgspec
 
 from coatcheck.drill.call_log import CallLog, UpstreamCall
 from coatcheck.drill.floods import bomb, flood_pieces
+from coatcheck.drill.odd_answers import ODD_ANSWERS
 from shared.catalogue import CATALOGUE
 from shared.content import Content
 from workers.providers.base import Answer
@@ -103,6 +104,9 @@ class UpstreamProtocol(asyncio.Protocol):
         self._call = self._log.start(path, self._headers, model)
         # Without the header every call is its own, or a share of failures would fall on all or none.
         call_id = self._call.call or f"{self._log.calls}"
+        if model in ODD_ANSWERS:
+            self._send_answer(Answer(ODD_ANSWERS[model], "application/json"), None)
+            return
         delay = delay_of(script, call_id)
         if delay:
             loop = asyncio.get_running_loop()
