@@ -166,6 +166,10 @@ class KeeperStore(Protocol):
         """Count what waits and runs, per modality."""
         ...
 
+    async def at_least(self, modality: str, count: int) -> bool:
+        """Whether so many jobs of the modality wait. The time it takes grows with `count`."""
+        ...
+
     async def declare_full(self, modalities: Collection[str]) -> None:
         """Say of which modalities too many jobs wait, in place of what was said before; it holds for FULL_SECONDS."""
         ...

@@ -95,12 +95,16 @@ class KeeperVerbs:
     async def _count(self, modality: str, status: str, now: datetime) -> Backlog:
         """Count one pair up to the cap, and find who has been due for longest."""
         query = {"modality": modality, "status": status, "wake_at": {"$gt": _EPOCH}}
-        cap = max(COUNT_CAP, self._settings.max_pending_jobs)
         with self._db.bounded("counting"):
-            count = await self._db.jobs.count_documents(query, hint="due", limit=cap)
+            count = await self._db.jobs.count_documents(query, hint="due", limit=COUNT_CAP)
             first = await self._db.jobs.find(query, {"wake_at": True}).hint("due").sort("wake_at", 1).limit(1).to_list()
         oldest = _age(first[0]["wake_at"], now) if first else 0.0
-        return Backlog(modality, status, count, count >= cap, oldest)
+        return Backlog(modality, status, count, count >= COUNT_CAP, oldest)
+
+    async def at_least(self, modality: str, count: int) -> bool:
+        query = {"modality": modality, "status": Status.PENDING.value, "wake_at": {"$gt": _EPOCH}}
+        with self._db.bounded("counting a long backlog"):
+            return await self._db.jobs.count_documents(query, hint="due", limit=count) >= count
 
     async def declare_full(self, modalities: Collection[str]) -> None:
         until = self._db.now() + timedelta(seconds=FULL_SECONDS)

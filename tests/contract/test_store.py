@@ -252,6 +252,8 @@ async def test_the_backlog_counts_by_modality_and_state(store: Store) -> None:
     assert counts["embeddings", "pending"] == 2
     assert counts["embeddings", "processing"] == 1
     assert counts["ocr", "pending"] == 0
+    assert await store.at_least("embeddings", 2)
+    assert not await store.at_least("embeddings", 3)
 
 
 async def test_what_is_full_is_what_was_declared_last(store: Store) -> None:

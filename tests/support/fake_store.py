@@ -316,6 +316,10 @@ class FakeStore:
         live = (Status.PENDING, Status.PROCESSING)
         return [self._backlog(modality, status) for modality in MODALITIES for status in live]
 
+    async def at_least(self, modality: str, count: int) -> bool:
+        await self._called("at_least")
+        return self._backlog(modality, Status.PENDING).count >= count
+
     async def declare_full(self, modalities: Collection[str]) -> None:
         await self._called("declare_full")
         self._full = frozenset(modalities), self.now() + timedelta(seconds=FULL_SECONDS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
 
 from shared.admin import Health
 from shared.errors import StoreUnavailable
@@ -15,8 +14,9 @@ from shared.mongo.reports import ReportVerbs
 from shared.mongo.store import MongoStore
 from shared.report import keep_reporting, process_name
 from shared.settings import Settings
-from shared.store import Backlog, KeeperStore
+from shared.store import KeeperStore
 from workers.keeper.explain import explain
+from workers.keeper.fullness import Fullness
 from workers.loops import background, beat, stay_alive, until_stopped
 
 log = logging.getLogger(__name__)
@@ -30,17 +30,12 @@ _MONGO_WAIT_SECONDS = 3600.0
 _EXPIRE_LIMIT = 1000
 
 
-def full(backlogs: Iterable[Backlog], max_pending: int) -> set[str]:
-    """The modalities of which `max_pending` jobs or more wait; none when that is 0."""
-    return {each.modality for each in backlogs if each.status == "pending" and 0 < max_pending <= each.count}
-
-
 class Keeper:
     """Pass after pass. It remembers what it declared full, so that an idle keeper writes nothing."""
 
     def __init__(self, store: KeeperStore, max_pending: int) -> None:
         self._store = store
-        self._max_pending = max_pending
+        self._fullness = Fullness(store, max_pending)
         self._declared: set[str] = set()
 
     async def run_once(self) -> dict[str, int]:
@@ -51,7 +46,7 @@ class Keeper:
             JOBS.labels(backlog.modality, backlog.status).set(backlog.count)
             if backlog.status == "pending":
                 OLDEST_PENDING_AGE.labels(backlog.modality).set(backlog.oldest_age)
-        now_full = full(backlogs, self._max_pending)
+        now_full = await self._fullness.among(backlogs)
         if now_full or self._declared:
             await self._store.declare_full(now_full)
         self._declared = now_full

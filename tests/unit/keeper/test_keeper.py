@@ -8,20 +8,33 @@ from shared.errors import StoreUnavailable
 from shared.store import Backlog
 from tests.support.fake_store import FakeClock, FakeStore
 from tests.support.jobs import new_job
-from workers.keeper.service import Keeper, full
+from workers.keeper.fullness import Fullness
+from workers.keeper.service import Keeper
 
 
-def waiting(modality: str, count: int, status: str = "pending") -> Backlog:
-    return Backlog(modality, status, count, capped=False, oldest_age=0.0)
+def waiting(modality: str, count: int, status: str = "pending", *, capped: bool = False) -> Backlog:
+    return Backlog(modality, status, count, capped, oldest_age=0.0)
 
 
-def test_full_is_what_has_as_many_waiting_jobs_as_may_wait() -> None:
+async def test_full_is_what_has_as_many_waiting_jobs_as_may_wait() -> None:
     counted = [waiting("chat", 10), waiting("ocr", 9), waiting("images", 99, status="processing")]
-    assert full(counted, 10) == {"chat"}
+    assert await Fullness(FakeStore(), 10).among(counted) == {"chat"}
 
 
-def test_without_a_bound_nothing_is_ever_full() -> None:
-    assert full([waiting("chat", 10**9)], 0) == set()
+async def test_without_a_bound_nothing_is_ever_full() -> None:
+    assert await Fullness(FakeStore(), 0).among([waiting("chat", 10**9, capped=True)]) == set()
+
+
+async def test_a_count_that_reached_its_cap_is_made_in_full_but_not_at_every_pass() -> None:
+    store, seconds = FakeStore(), [100.0]
+    fullness = Fullness(store, 2, clock=lambda: seconds[0])
+    counted = [waiting("embeddings", 1, capped=True)]
+    assert await fullness.among(counted) == set()
+    await store.submit([(new_job(store.now()), None) for _ in range(2)])
+    assert await fullness.among(counted) == set()
+    assert store.calls["at_least"] == 1
+    seconds[0] += 31
+    assert await fullness.among(counted) == {"embeddings"}
 
 
 async def test_a_keeper_declares_what_is_full_and_takes_it_back_once() -> None:
