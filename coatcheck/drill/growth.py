@@ -34,6 +34,15 @@ def growths(history: History) -> dict[str, float]:
     return {**found, "mongod_mb": round(max(cached))} if cached else found
 
 
+def cpu_shares(history: History) -> dict[str, float]:
+    """For each component `<component>_cpu`: the share of a core that its busiest process had."""
+    shares: dict[str, float] = {}
+    for name, row in table(history).items():
+        figure = f"{name.rstrip('0123456789.')}_cpu"
+        shares[figure] = max(shares.get(figure, 0.0), row["cpu_share"])
+    return shares
+
+
 def table(history: History) -> dict[str, dict[str, Any]]:
     """For each process: each quantity at the start, after a third, after two and at the end; its share of a core."""
     return {name: _row(samples) for name, samples in history.items() if samples}

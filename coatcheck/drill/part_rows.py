@@ -141,23 +141,34 @@ DATABASE_ROWS = (
     ),
 )
 
+_NO_SPIN = (Bound("edge_cpu", most=0.6), Bound("worker_cpu", most=0.6))
+"""Clients of an absent broker do not burn a core looking for it."""
+
 BROKER_ROWS = (
     Scenario("broker-kill", "kill -9 of the broker: its topics and bells are gone", (Draw("broker"),), NOT_NOTICED),
-    Scenario("broker-freeze", "SIGSTOP of the broker", (Draw("broker", "freeze", lasts=(3.0, 8.0)),), NOT_NOTICED),
+    Scenario(
+        "broker-freeze",
+        "SIGSTOP of the broker",
+        (Draw("broker", "freeze", lasts=(3.0, 8.0)),),
+        (*_NO_SPIN, *NOT_NOTICED),
+        vitals=1.0,
+    ),
     Scenario(
         "broker-down",
         "no broker at all: the sweep finds every job",
         (Draw("broker", "kill", "all", (18.0, 18.0)),),
-        (Bound("claim_during_p50", most=3.0), Bound("accepted_share", least=0.9), *NOT_NOTICED),
+        (Bound("claim_during_p50", most=3.0), Bound("accepted_share", least=0.9), *_NO_SPIN, *NOT_NOTICED),
         shape="steady",
+        vitals=1.0,
         seconds=25,
     ),
     Scenario(
         "brokers-down-5min",
         "three brokers dead for 5 minutes: every job ends, claimed within 3 s at the median",
         (Draw("broker", "kill", "all", (300.0, 300.0)),),
-        (Bound("claim_during_p50", most=3.0), Bound("accepted_share", least=0.9), *NOT_NOTICED),
+        (Bound("claim_during_p50", most=3.0), Bound("accepted_share", least=0.9), *_NO_SPIN, *NOT_NOTICED),
         shape="steady",
+        vitals=1.0,
         cluster=True,
         jobs=10_000,
         seconds=370,

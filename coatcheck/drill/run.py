@@ -220,6 +220,7 @@ def _report(
         **figures(measured),
         **beside,
         **growth.growths(history),
+        **growth.cpu_shares(history),
         "kept": evidence.kept,
         "forgotten": len(clients.tickets) - len(evidence.tickets),
         "drill_cpu_share": round(time.process_time() / took, 3),

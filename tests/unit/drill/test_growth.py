@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from coatcheck.drill.bounds import broken
-from coatcheck.drill.growth import growths, lines, table
+from coatcheck.drill.growth import cpu_shares, growths, lines, table
 from coatcheck.drill.scenarios import SCENARIOS
 from coatcheck.drill.vitals import Vitals
 
@@ -54,6 +54,13 @@ def test_a_database_may_fill_its_cache_up_to_a_limit() -> None:
 def test_without_samples_nothing_is_said_and_so_no_bound_holds() -> None:
     bounds = [bound for bound in SCENARIOS["soak"].bounds if bound.figure.endswith("_growth")]
     assert len(broken(bounds, growths({}))) == len(bounds)
+
+
+def test_the_busiest_process_of_a_component_stands_for_it() -> None:
+    found = cpu_shares(
+        {**history("edge0"), **history("edge0.1", cpu_seconds=30.0), **history("worker1", cpu_seconds=6.0)}
+    )
+    assert found == {"edge_cpu": 0.5, "worker_cpu": 0.1}
 
 
 def test_the_table_has_four_moments_and_the_share_of_a_core() -> None:
