@@ -1,0 +1,63 @@
+"""A queue has a bound: the keeper counts, the edge refuses, and takes jobs again when some have ended."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from shared.mongo.client import Database
+from tests.support.door import ROOT, until
+from tests.support.door_edge import EdgeProcess
+from tests.support.mongod import MongodSet
+from tests.support.requests import EMBEDDING, EMBEDDINGS
+
+SECONDS = 60
+BOUND = 5
+
+
+@contextmanager
+def keeper(edge: EdgeProcess, folder: Path) -> Iterator[None]:
+    """`coatcheck keeper` beside an edge; SIGTERM ends it with 0."""
+    with (folder / "keeper.log").open("w") as log:
+        command = [sys.executable, "-m", "coatcheck", "keeper", "--admin-port", "0"]
+        process = subprocess.Popen(command, env=edge.environ, cwd=ROOT, stderr=log)
+    try:
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(SECONDS) == 0
+
+
+def test_submits_are_refused_above_the_bound_and_taken_again_below_it(mongod: MongodSet, tmp_path: Path) -> None:
+    with (
+        EdgeProcess(tmp_path, mongod.uri, max_pending_jobs=BOUND, keeper_interval_seconds=0.2) as edge,
+        keeper(edge, tmp_path),
+        httpx.Client(base_url=f"http://127.0.0.1:{edge.port}", timeout=SECONDS) as api,
+    ):
+
+        def submit() -> httpx.Response:
+            return api.post(EMBEDDINGS, json=EMBEDDING)
+
+        accepted = [submit() for _ in range(BOUND)]
+        assert [answer.status_code for answer in accepted] == [202] * BOUND
+        until(lambda: submit().status_code == 503, "a refusal", within=SECONDS)
+        stored = edge.jobs()
+        refused = submit()
+        assert refused.status_code == 503, refused.text
+        assert "too many embeddings jobs wait already" in refused.json()["error"]["message"]
+        assert int(refused.headers["retry-after"]) > 0
+        assert edge.jobs() == stored, "a refused job was stored"
+        assert edge.metric('coatcheck_guard_refusals_total{reason="backlog"}') >= 2
+        asyncio.run(edge.in_database(_empty))
+        until(lambda: submit().status_code == 202, "room again", within=SECONDS)
+
+
+async def _empty(database: Database) -> None:
+    """As if workers had ended all of them."""
+    await database.jobs.delete_many({"status": "pending"})
