@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from coatcheck.drill.bounds import Bound
+from coatcheck.drill.cluster import Size
 from coatcheck.drill.plan import Draw
 from coatcheck.drill.scenario import CLEAN, NOT_NOTICED, Scenario, long_fault, steady
+
+_THREE = Size(databases=3)
 
 DATABASE_ROWS = (
     Scenario("mongod-kill", "kill -9 of the only database", (Draw("mongod"),), CLEAN),
@@ -14,7 +17,7 @@ DATABASE_ROWS = (
         "kill -9 of the primary",
         (Draw("mongod", "kill", "primary", (1.0, 3.0)),),
         CLEAN,
-        cluster=True,
+        size=_THREE,
         seconds=40,
         faults=2,
     ),
@@ -23,7 +26,7 @@ DATABASE_ROWS = (
         "SIGTERM of the primary",
         (Draw("mongod", "term", "primary", (1.0, 3.0)),),
         CLEAN,
-        cluster=True,
+        size=_THREE,
         seconds=40,
         faults=2,
     ),
@@ -32,58 +35,58 @@ DATABASE_ROWS = (
         "the primary steps down",
         (Draw("mongod", "step-down", "primary", (5.0, 5.0)),),
         CLEAN,
-        cluster=True,
+        size=_THREE,
         seconds=40,
     ),
-    steady("primary-freeze", "SIGSTOP of the primary", long_fault("mongod", "freeze", "primary"), *CLEAN, cluster=True),
+    steady("primary-freeze", "SIGSTOP of the primary", long_fault("mongod", "freeze", "primary"), *CLEAN, size=_THREE),
     steady(
         "primary-cut",
         "the primary does not reach the others, clients still reach it: nothing is acknowledged by the minority",
         long_fault("mongod", "cut", "primary", peer="mongod*"),
         *CLEAN,
-        cluster=True,
+        size=_THREE,
     ),
     steady(
         "primary-gone",
         "nobody reaches the primary",
         long_fault("mongod", "cut", "primary"),
         *CLEAN,
-        cluster=True,
+        size=_THREE,
     ),
     steady(
         "secondary-freeze",
         "SIGSTOP of one secondary of two",
         Draw("mongod", "freeze", "secondary", (12.0, 12.0)),
         *NOT_NOTICED,
-        cluster=True,
+        size=_THREE,
     ),
     steady(
         "secondary-kill",
         "kill -9 of one secondary of two",
         Draw("mongod", "kill", "secondary", (12.0, 12.0)),
         *NOT_NOTICED,
-        cluster=True,
+        size=_THREE,
     ),
     steady(
         "secondary-cut",
         "nobody reaches one secondary of two",
         Draw("mongod", "cut", "secondary", (12.0, 12.0)),
         *NOT_NOTICED,
-        cluster=True,
+        size=_THREE,
     ),
     steady(
         "secondaries-freeze",
         "SIGSTOP of both secondaries: 503 in time",
         long_fault("mongod", "freeze", "secondaries"),
         *CLEAN,
-        cluster=True,
+        size=_THREE,
     ),
     Scenario(
         "mongod-wipe",
         "the primary's disk is empty when it comes back",
         (Draw("mongod", "wipe", "primary"),),
         CLEAN,
-        cluster=True,
+        size=_THREE,
         seconds=30,
         faults=1,
     ),

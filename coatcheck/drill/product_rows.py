@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from coatcheck.drill.bounds import Bound
+from coatcheck.drill.cluster import Size
 from coatcheck.drill.mix import CLOCK
 from coatcheck.drill.plan import Draw
 from coatcheck.drill.scenario import CLEAN, NOT_NOTICED, Scenario, long_fault, steady
 
 EDGE_ROWS = (
     Scenario("edge-kill", "kill -9 of edges with submits in flight", (Draw("edge"),)),
-    Scenario("edge-freeze", "SIGSTOP of one of two edges", (Draw("edge", "freeze", lasts=(3.0, 6.0)),), cluster=True),
+    Scenario(
+        "edge-freeze", "SIGSTOP of one of two edges", (Draw("edge", "freeze", lasts=(3.0, 6.0)),), size=Size(edges=2)
+    ),
     steady(
         "edge-mongod-cut",
         "no edge reaches a database: 503 in time",

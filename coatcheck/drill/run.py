@@ -88,6 +88,8 @@ def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
             raise ProgramMissing(apache_kafka.what_is_missing())
         setup = replace(setup, size=CLUSTER)
         scenario = SCENARIOS.get(f"{scenario.name}-cluster", scenario)
+    elif scenario.size is not None:
+        setup = replace(setup, size=scenario.size)
     possible = []
     for draw in scenario.draws:
         missing = KINDS[draw.kind].missing()
@@ -236,7 +238,7 @@ def _report(
     return Report(
         scenario=scenario.name,
         seed=seed,
-        setup=f"{size.databases} databases, {size.brokers} brokers, " if size.brokers > 1 else "",
+        setup=f"{size.databases} databases, {size.brokers} brokers, " if size.databases > 1 else "",
         lease=LEASE_SECONDS,
         verdict=judge(replace(evidence, more=more)),
         bounds=[str(bound) for bound in scenario.bounds],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from coatcheck.drill.bounds import Bound
+from coatcheck.drill.cluster import Size
 from coatcheck.drill.load import CLIENTS, LATENCIES, MODELS
 from coatcheck.drill.plan import Draw
 
@@ -19,13 +20,13 @@ components in turn."""
 class Scenario:
     """A row that can be run alone. Without `bounds` it promises only what every row does: nothing lost, no death.
 
-    `cluster` rows need three databases and Apache Kafka. For `storm` seconds the provider answers 429 to everything.
-    `models`, `latencies` and `headers` are as in LoadOptions. Whoever has not ended `patience` seconds later is stuck.
-    So many of a `herd` poll one and the same job beside the load. Ended jobs are kept for `keeps` seconds. With
-    `vitals`, what every process holds is looked at so often, in seconds. `forgets`: a fault empties the databases, so
-    only what was accepted after it is judged.
-    `commands`, `environ` and `settings` are what components are started with instead of and beside the usual. `deadly`
-    ones kill members by what is submitted, so that a death is no violation. Who fails says one of `reasons`, if any.
+    `cluster` rows need three databases and Apache Kafka; others may ask for a `size` with the embedded broker. For
+    `storm` seconds the provider answers 429 to everything. `models`, `latencies` and `headers` are as in LoadOptions.
+    Whoever has not ended `patience` seconds later is stuck. So many of a `herd` poll one and the same job beside the
+    load. `commands`, `environ` and `settings` are what components are started with instead of and beside the usual.
+    `deadly` ones kill members by what is submitted, so that a death is no violation. Who fails says one of `reasons`, if
+    any. `forgets`: a fault empties the databases, so only what was accepted after it is judged. Ended jobs are kept for
+    `keeps` seconds. With `vitals`, what every process holds is looked at so often, in seconds.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Scenario:
     bounds: tuple[Bound, ...] = ()
     shape: Shape = "spread"
     cluster: bool = False
+    size: Size | None = None
     jobs: int = 300
     seconds: float = 20.0
     faults: int = 3
@@ -65,6 +67,8 @@ def long_fault(component: str, kind: str, member: int | str = 0, *, peer: str = 
     return Draw(component, kind, member, (12.0, 12.0), peer, (amount,))
 
 
-def steady(name: str, says: str, draw: Draw, *bounds: Bound, cluster: bool = False) -> Scenario:
+def steady(
+    name: str, says: str, draw: Draw, *bounds: Bound, cluster: bool = False, size: Size | None = None
+) -> Scenario:
     """A row whose one fault begins when a tenth of the load's time is over."""
-    return Scenario(name, says, (draw,), bounds, shape="steady", cluster=cluster)
+    return Scenario(name, says, (draw,), bounds, shape="steady", cluster=cluster, size=size)

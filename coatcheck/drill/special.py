@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from coatcheck.drill.bounds import Bound
+from coatcheck.drill.cluster import Size
 from coatcheck.drill.odd_answers import ODD_ANSWERS
 from coatcheck.drill.plan import Draw
 from coatcheck.drill.scenario import CLEAN, NOT_NOTICED, Scenario
@@ -188,7 +189,7 @@ _TIMING = (
         (Draw("mongod", "kill-ahead", "primary", (4.0, 4.0)),),
         CLEAN,
         shape="steady",
-        cluster=True,
+        size=Size(databases=3),
     ),
 )
 
