@@ -25,8 +25,8 @@ class Scenario:
     Whoever has not ended `patience` seconds later is stuck. So many of a `herd` poll one and the same job beside the
     load. `commands`, `environ` and `settings` are what components are started with instead of and beside the usual.
     `deadly` ones kill members by what is submitted, so that a death is no violation. Who fails says one of `reasons`.
-    `forgets`: a fault empties the databases, so only what was accepted after it is judged. Ended jobs are kept for `keeps`
-    seconds. With `vitals`, what every process holds is looked at so often, in seconds.
+    `forgets`: a fault empties the databases, so only what was accepted after it is judged. Ended jobs are kept for
+    `keeps` seconds. With `vitals`, what every process holds is looked at so often, in seconds.
     """
 
     name: str
