@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from uuid import UUID
 
 from coatcheck.drill.call_log import CallLog
 from coatcheck.drill.cluster import Cluster
 from coatcheck.drill.load import Clients
-from coatcheck.drill.verdict import TERMINAL, Evidence
+from coatcheck.drill.verdict import TERMINAL, Evidence, Ticket
 from shared.mongo.audit import statuses, watch_endings
 from shared.mongo.client import connect
 from shared.settings import Settings, load_settings
@@ -29,8 +30,8 @@ async def watch_ends(cluster: Cluster, endings: Counter[UUID]) -> None:
 
 async def gather(cluster: Cluster, clients: Clients, calls: CallLog, endings: Counter[UUID]) -> Evidence:
     """Ask everybody at the end. For a job whose time was up, what its client saw stands for what is stored."""
-    expired = _expired(clients, time.monotonic() - cluster.setup.keeps + _EXPIRY_SLACK)
-    final = await clients.collect_again(expired)
+    gone = expired(clients.tickets, time.monotonic() - cluster.setup.keeps + _EXPIRY_SLACK)
+    final = await clients.collect_again(gone)
     async with connect(settings_of(cluster), role="operator", wait=30) as database:
         stored = {str(job_id): status for job_id, status in (await statuses(database)).items()}
     give_up = time.monotonic() + _WITNESS_SECONDS
@@ -39,7 +40,7 @@ async def gather(cluster: Cluster, clients: Clients, calls: CallLog, endings: Co
     return Evidence(
         tickets=clients.tickets,
         final=final,
-        stored={**expired, **stored},
+        stored={**gone, **stored},
         endings={str(job_id): count for job_id, count in endings.items()},
         calls=calls.by_marker(),
         kept=len(stored),
@@ -51,11 +52,11 @@ def remembered(found: Evidence, since: float) -> Evidence:
     return replace(found, tickets=[each for each in found.tickets if not 0 < each.accepted_at < since])
 
 
-def _expired(clients: Clients, before: float) -> dict[str, str]:
+def expired(tickets: Iterable[Ticket], before: float) -> dict[str, str]:
     """The jobs that a client saw end before a moment, each with its status."""
     return {
         job_id: ticket.seen[-1][0]
-        for ticket in clients.tickets
+        for ticket in tickets
         for job_id in ticket.ids
         if ticket.ended_at and ticket.ended_at < before and ticket.seen[-1][0] in TERMINAL
     }
