@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,7 @@ from pymongo.errors import BulkWriteError
 from shared.errors import StoreUnavailable
 from shared.job import DOCUMENT_VERSION, ClaimedJob, DueJob, Finish, PayloadRef, Record, Status
 from shared.mongo import codec, moves, payloads
-from shared.mongo.client import Database, unavailable
+from shared.mongo.client import Database, Document, unavailable
 from shared.settings import Settings
 from shared.store import Pause
 
@@ -24,6 +25,8 @@ _PAYLOAD_MARGIN = timedelta(hours=1)
 """A result's chunks outlive the job by this much, for the poll that streams them when the time is up."""
 _BIG_TRANSFER_SECONDS = 60.0
 INLINE_RESULT_BYTES = 32 * 1024
+_CLAIMED_SINGLY = 2
+"""Up to so many jobs a claim of each costs no more than one claim of all and the reading of what it took."""
 
 
 class FleetVerbs:
@@ -39,18 +42,15 @@ class FleetVerbs:
     async def claim(
         self, ids: Sequence[UUID], *, lease: UUID, worker: str, suspects: bool, source: str = ""
     ) -> list[ClaimedJob]:
-        move = moves.claim(
-            ids,
-            lease,
-            worker,
-            self._settings.lease_seconds,
-            self._settings.max_crashes,
-            suspects=suspects,
-            source=source,
-        )
+        seconds, crashes = self._settings.lease_seconds, self._settings.max_crashes
+
+        def move_of(some: Sequence[UUID]) -> moves.Move:
+            return moves.claim(some, lease, worker, seconds, crashes, suspects=suspects, source=source)
+
         try:
-            if len(ids) == 1:
-                return await self._claim_one(move)
+            if len(ids) <= _CLAIMED_SINGLY:
+                return await self._claim_singly([move_of([each]) for each in ids])
+            move = move_of(ids)
             with self._db.bounded("claiming"):
                 claimed = (await self._db.jobs.update_many(move.filter, move.update)).matched_count
         except StoreUnavailable:
@@ -62,13 +62,22 @@ class FleetVerbs:
             documents = await self._db.jobs.find(held, codec.CLAIM_FIELDS).to_list()
         return [codec.decode_claimed(document) for document in documents]
 
-    async def _claim_one(self, move: moves.Move) -> list[ClaimedJob]:
-        """One round trip instead of two: a lonely job is waited for by somebody."""
+    async def _claim_singly(self, claims: Sequence[moves.Move]) -> list[ClaimedJob]:
+        """One round trip instead of two: lonely jobs are waited for by somebody."""
         with self._db.bounded("claiming"):
-            document = await self._db.jobs.find_one_and_update(
-                move.filter, move.update, codec.CLAIM_FIELDS, return_document=ReturnDocument.AFTER
-            )
-        return [codec.decode_claimed(document)] if document else []
+            claiming = [
+                self._db.jobs.find_one_and_update(
+                    move.filter, move.update, codec.CLAIM_FIELDS, return_document=ReturnDocument.AFTER
+                )
+                for move in claims
+            ]
+            if len(claiming) == 1:
+                found = [await claiming[0]]
+            else:
+                # All have ended before an error is raised: what was claimed is read after it.
+                ended = await asyncio.gather(*claiming, return_exceptions=True)
+                found = [_found(each) for each in ended]
+        return [codec.decode_claimed(document) for document in found if document]
 
     async def due(self, modalities: Sequence[str], *, limit: int, takeover_after: float) -> list[DueJob]:
         now = self._db.now()
@@ -123,7 +132,12 @@ class FleetVerbs:
         matched = 0
         with self._db.bounded("recording outcomes"):
             try:
-                matched = (await self._db.jobs.bulk_write(updates, ordered=False)).matched_count
+                if len(updates) == 1:
+                    move = updates[0]
+                    matched = (await self._db.jobs.update_one(move.filter, move.update)).matched_count
+                else:
+                    many = [UpdateOne(move.filter, move.update) for move in updates]
+                    matched = (await self._db.jobs.bulk_write(many, ordered=False)).matched_count
             except BulkWriteError as error:
                 failures = _failures(error)
         if matched == len(records):
@@ -131,17 +145,15 @@ class FleetVerbs:
         written = await self._written(records)
         return [failures.get(position, outcome) for position, outcome in enumerate(written)]
 
-    async def _update(self, record: Record) -> UpdateOne:
+    async def _update(self, record: Record) -> moves.Move:
         if isinstance(record, Finish):
             body: bytes | PayloadRef = record.body
             if len(record.body) > INLINE_RESULT_BYTES:
                 kept_until = self._db.now() + timedelta(seconds=record.result_ttl) + _PAYLOAD_MARGIN
                 with unavailable("storing a result"), pymongo.timeout(_BIG_TRANSFER_SECONDS):
                     body = await payloads.write(self._db, record.body, kept_until)
-            move = moves.finish(record, codec.encode_body(body))
-        else:
-            move = moves.release(record)
-        return UpdateOne(move.filter, move.update)
+            return moves.finish(record, codec.encode_body(body))
+        return moves.release(record)
 
     async def _written(self, records: Sequence[Record]) -> list[bool]:
         """Tell "mine, written before" from "lost" by the lease that the job carries now."""
@@ -168,6 +180,12 @@ class FleetVerbs:
         with self._db.bounded("reading pauses"):
             documents = await self._db.pauses.find({"until": {"$gt": now}}).to_list()
         return [Pause(each["_id"], (each["until"] - now).total_seconds()) for each in documents]
+
+
+def _found(ended: Document | BaseException | None) -> Document | None:
+    if isinstance(ended, BaseException):
+        raise ended
+    return ended
 
 
 def _failures(error: BulkWriteError) -> dict[int, Exception]:

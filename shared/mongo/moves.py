@@ -9,7 +9,7 @@ finished job, which has no `wake_at`, could be claimed again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -54,22 +54,26 @@ def _until(seconds: float) -> dict[str, Any]:
     return {"$min": [{"$add": ["$$NOW", _milliseconds(seconds)]}, "$deadline_at"]}
 
 
-def _literals(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: _literal(value) for name, value in fields.items()}
-
-
-def _storable(note: dict[str, Any]) -> dict[str, Any]:
+def _storable(note: AttemptNote) -> dict[str, Any]:
     """A provider chooses some of these texts: one that BSON cannot hold would fail the whole batch of outcomes."""
     return {
-        name: plain(value[:MAX_NOTE_CHARACTERS]) if isinstance(value, str) else value for name, value in note.items()
+        "worker": _text(note.worker),
+        "provider": _text(note.provider),
+        "outcome": _text(note.outcome),
+        "milliseconds": note.milliseconds,
+        "upstream_request_id": _text(note.upstream_request_id),
     }
+
+
+def _text(value: str) -> str:
+    return plain(value[:MAX_NOTE_CHARACTERS])
 
 
 def _with_notes(notes: Sequence[AttemptNote]) -> dict[str, Any]:
     """The history with these calls, and with when the claim under which they were made was due, made and recorded."""
     if not notes:
         return {}
-    added = [{**_literals(_storable(asdict(note))), **_OF_THE_CLAIM} for note in notes[-MAX_NOTES:]]
+    added = [{"$mergeObjects": [_literal(_storable(note)), _OF_THE_CLAIM]} for note in notes[-MAX_NOTES:]]
     kept = {"$slice": [{"$concatArrays": [{"$ifNull": ["$attempts", []]}, added]}, -MAX_NOTES]}
     return {"attempts": kept}
 

@@ -223,6 +223,8 @@ class Fleet:
         with contextlib.suppress(StoreUnavailable):
             seconds = max(0.0, (self._store.now() - job.created_at).total_seconds())
             _duration(job.modality).observe(seconds)
+        if not job_log.isEnabledFor(logging.INFO):
+            return
         job_log.info(
             "job %s",
             name,

@@ -45,6 +45,7 @@ class Held:
         self._store = store
         self.renew_interval = lease_seconds / _RENEWALS_PER_LEASE
         self._holds: dict[UUID, Hold] = {}
+        SLOTS_BUSY.set_function(self.__len__)
 
     def __len__(self) -> int:
         return len(self._holds)
@@ -63,14 +64,12 @@ class Held:
         if earlier is not None:
             _abandon(earlier)
         self._holds[hold.job.id] = hold
-        SLOTS_BUSY.set(len(self._holds))
 
     def drop(self, job: ClaimedJob) -> None:
         """Let go of a job, unless it is held by a newer claim already."""
         hold = self._holds.get(job.id)
         if hold is not None and hold.job.lease == job.lease:
             del self._holds[job.id]
-            SLOTS_BUSY.set(len(self._holds))
 
     def holds(self) -> Iterable[Hold]:
         """All holds as they are now."""

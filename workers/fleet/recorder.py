@@ -31,6 +31,7 @@ class Recorder:
         self._store = store
         self._max_bytes = max_bytes
         self._bytes = 0
+        UNRECORDED_BYTES.set_function(lambda: self._bytes)
         self._commit: GroupCommit[Record, bool] = GroupCommit(
             self._flush, max_items=_BATCH_ITEMS, max_bytes=_BATCH_BYTES, on_batch=RECORD_BATCH.observe
         )
@@ -43,11 +44,11 @@ class Recorder:
     async def record(self, record: Record) -> bool:
         """Write one outcome, however long the database is away. False: the lease was lost, nothing was written."""
         size = _FIXED_BYTES + (len(record.body) if isinstance(record, Finish) else 0)
-        self._weigh(size)
+        self._bytes += size
         try:
             return await self._persist(record, size)
         finally:
-            self._weigh(-size)
+            self._bytes -= size
 
     async def _persist(self, record: Record, size: int) -> bool:
         wait, refused = _FIRST_WAIT, 0
@@ -75,7 +76,3 @@ class Recorder:
                 return [error]
             log.exception("a batch of %d outcomes was refused: sending each alone", len(records))
             return [(await self._flush([record]))[0] for record in records]
-
-    def _weigh(self, change: int) -> None:
-        self._bytes += change
-        UNRECORDED_BYTES.set(self._bytes)
