@@ -3,7 +3,7 @@
     coatcheck drill --only ROW --json > row.json
     python -m coatcheck.drill.table --into docs/reliability.md row.json
 
-Each report takes the place of its row, the other rows stay.
+Each report takes the place of its row, the other rows stay. What the processes of a soak held is printed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from coatcheck.cli.documents import BEGIN, END, update
+from coatcheck.drill.growth import QUANTITIES
 from coatcheck.drill.scenarios import SCENARIOS
 
 HEAD = (
@@ -47,6 +48,20 @@ def row(report: Mapping[str, Any]) -> str:
     return f"| {' | '.join(columns)} |"
 
 
+def vitals_table(vitals: Mapping[str, Mapping[str, Any]]) -> str:
+    """What each process of a soak held at four moments, as a table of its own."""
+    head = ["Process", "memory, MB", "descriptors", "threads", "connections", "of a core"]
+    lines = [
+        [
+            f"`{name}`",
+            *(", ".join(f"{value:g}" for value in process[quantity]) for quantity in QUANTITIES),
+            f"{100 * process['cpu_share']:.1f} %",
+        ]
+        for name, process in vitals.items()
+    ]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines))
+
+
 def merged(old: str, reports: Iterable[Mapping[str, Any]]) -> str:
     """The old table with the rows of these reports, in the order in which scenarios are listed."""
     rows = {found[1]: line for line in old.splitlines() if (found := _NAME.match(line))}
@@ -72,7 +87,11 @@ def _bound(bound: str, figures: Mapping[str, float]) -> str:
 def main(into: Path, reports: tuple[Path, ...]) -> None:
     """Write what drills with --json reported into the table of a page."""
     old = into.read_text().partition(BEGIN)[2].partition(END)[0]
-    update(into, merged(old, [json.loads(path.read_text()) for path in reports]))
+    read = [json.loads(path.read_text()) for path in reports]
+    update(into, merged(old, read))
+    for report in read:
+        if report["scenario"] == "soak":
+            click.echo(vitals_table(report["vitals"]))
 
 
 if __name__ == "__main__":

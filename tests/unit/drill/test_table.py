@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from coatcheck.drill.table import merged, row
+from coatcheck.drill.table import merged, row, vitals_table
 
 
 def report(scenario: str = "calm", **more: Any) -> dict[str, Any]:
@@ -31,6 +31,12 @@ def test_a_row_shows_what_was_counted_and_each_bound_with_its_figure() -> None:
         "| `calm` | 300 | 0, 0, 0, 0 | 4 | 0 | 0.3 | 2.0 | 17.0 | 158 |  "
         "| submit_max 3.46; **claim_p50 not measured, not >= 1** | 7 |"
     )
+
+
+def test_what_processes_held_is_a_table_too() -> None:
+    held = {name: [1.5, 2.0, 3.0, 4.0] for name in ("rss_mb", "descriptors", "threads", "connections")}
+    lines = vitals_table({"edge0.1": {**held, "cpu_share": 0.1234}}).splitlines()
+    assert lines[2] == f"| `edge0.1` |{' 1.5, 2, 3, 4 |' * 4} 12.3 % |"
 
 
 def test_a_violation_that_no_count_shows_is_not_hidden() -> None:
