@@ -47,6 +47,7 @@ def figures(m: Measured) -> dict[str, float]:
         **spread("result", waits),
         **spread("claim", _claims(m, m.tickets)),
         **spread("claim_during", _claims(m, [t for t in m.tickets if begin <= t.accepted_at <= end])),
+        **spread("claim_after", _claims(m, [t for t in m.tickets if 0 < end < t.accepted_at])),
         **spread("recovery", [each.ended_again for each in recoveries(m.tickets, m.faults)]),
         **_answers(m.sightings),
         **_rates(m.tickets, begin, end),

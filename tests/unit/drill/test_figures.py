@@ -41,6 +41,15 @@ def test_rates_are_told_apart_by_the_faults() -> None:
     assert found["accepted_share"] == 0.2
 
 
+def test_jobs_accepted_after_the_last_fault_are_counted_apart() -> None:
+    times = [5.0, 12.0, 22.0, 23.0]
+    found = figures(
+        measured([ticket(number, at, 1.0) for number, at in enumerate(times)], [Applied(KILL, 10.0, 14.0, 20.0)])
+    )
+    assert (found["claim_during_max"], found["claim_after_max"]) == (0.5, 0.5)
+    assert "claim_after_p50" not in figures(measured([ticket(0, 5.0, 1.0)], []))
+
+
 def test_recovery_runs_from_the_end_of_the_fault_to_the_end_of_a_job_accepted_after_it() -> None:
     tickets = [ticket(0, 9.0, 9.0), ticket(1, 15.0, 3.0), ticket(2, 16.0, 0.5), ticket(3, 30.0, 0.1)]
     (one,) = recoveries(tickets, [Applied(KILL, 10.0, 14.0, 15.0)])
