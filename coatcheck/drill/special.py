@@ -40,6 +40,16 @@ _PAYLOADS = (
         reasons=("leases ran out",),
     ),
     Scenario(
+        "worker-dies-between",
+        "kill -9 of workers between a job's claim and its call, and between the answer and the record",
+        bounds=(*NOT_NOTICED, Bound("deaths", least=3), Bound("deaths", most=6)),
+        jobs=240,
+        seconds=36.0,
+        models=(*_NEIGHBOUR * 39, "upstream/dies-when-claimed", *_NEIGHBOUR * 39, "upstream/dies-when-answered"),
+        commands={"worker": _MORTAL},
+        deadly=True,
+    ),
+    Scenario(
         "database-outage",
         "no database for 60 s with 500 calls in flight: their results are kept, hardly any is called again",
         (Draw("mongod", "kill", "all", (60.0, 60.0)),),
