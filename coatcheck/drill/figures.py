@@ -42,13 +42,15 @@ def figures(m: Measured) -> dict[str, float]:
     """Every figure that could be measured, by the name that a Bound uses."""
     begin = min((each.began for each in m.faults), default=0.0)
     end = max((each.mended for each in m.faults), default=0.0)
+    survived = recoveries(m.tickets, m.faults)
     waits = [ticket.ended_at - ticket.accepted_at for ticket in m.tickets if ticket.ended_at]
     return {
         **spread("result", waits),
         **spread("claim", _claims(m, m.tickets)),
         **spread("claim_during", _claims(m, [t for t in m.tickets if begin <= t.accepted_at <= end])),
         **spread("claim_after", _claims(m, [t for t in m.tickets if 0 < end < t.accepted_at])),
-        **spread("recovery", [each.ended_again for each in recoveries(m.tickets, m.faults)]),
+        **spread("recovery", [each.ended_again for each in survived]),
+        **({"pause_max": round(max(each.longest_pause for each in survived), 3)} if survived else {}),
         **_answers(m.sightings),
         **_rates(m.tickets, begin, end),
         **_throughput(m.tickets),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from coatcheck.drill.bounds import Bound
 from coatcheck.drill.cluster import Size
 from coatcheck.drill.plan import Draw
-from coatcheck.drill.scenario import CLEAN, NOT_NOTICED, Scenario, long_fault, steady
+from coatcheck.drill.scenario import CLEAN, HEALS, NOT_NOTICED, Scenario, long_fault, steady
 
 _THREE = Size(databases=3)
 
@@ -16,7 +16,7 @@ DATABASE_ROWS = (
         "primary-kill",
         "kill -9 of the primary",
         (Draw("mongod", "kill", "primary", (1.0, 3.0)),),
-        CLEAN,
+        (*CLEAN, Bound("pause_max", most=12.0), HEALS),
         size=_THREE,
         seconds=40,
         faults=2,
@@ -25,7 +25,7 @@ DATABASE_ROWS = (
         "primary-term",
         "SIGTERM of the primary",
         (Draw("mongod", "term", "primary", (1.0, 3.0)),),
-        CLEAN,
+        (*CLEAN, Bound("pause_max", most=12.0), HEALS),
         size=_THREE,
         seconds=40,
         faults=2,
@@ -34,11 +34,18 @@ DATABASE_ROWS = (
         "step-down",
         "the primary steps down",
         (Draw("mongod", "step-down", "primary", (5.0, 5.0)),),
-        CLEAN,
+        (*CLEAN, Bound("pause_max", most=12.0), HEALS),
         size=_THREE,
         seconds=40,
     ),
-    steady("primary-freeze", "SIGSTOP of the primary", long_fault("mongod", "freeze", "primary"), *CLEAN, size=_THREE),
+    steady(
+        "primary-freeze",
+        "SIGSTOP of the primary",
+        long_fault("mongod", "freeze", "primary"),
+        *CLEAN,
+        Bound("pause_max", most=15.0),
+        size=_THREE,
+    ),
     steady(
         "primary-cut",
         "the primary does not reach the others, clients still reach it: nothing is acknowledged by the minority",
@@ -51,6 +58,7 @@ DATABASE_ROWS = (
         "nobody reaches the primary",
         long_fault("mongod", "cut", "primary"),
         *CLEAN,
+        Bound("pause_max", most=15.0),
         size=_THREE,
     ),
     steady(
@@ -130,11 +138,13 @@ DATABASE_ROWS = (
         jobs=600,
         forgets=True,
     ),
-    steady(
+    Scenario(
         "mongod-clock-ahead",
         "the primary's clock goes 10 min ahead: leases end early, so calls may repeat",
-        Draw("mongod", "clock", "primary", (40.0, 40.0), amounts=(600.0,)),  # once back, new jobs would wait 10 min
-        *CLEAN,
+        # Until after the load, for once it is right again what came before would wait 10 min.
+        (Draw("mongod", "clock", "primary", (40.0, 40.0), amounts=(600.0,)),),
+        CLEAN,
+        shape="steady",
     ),
     steady(
         "mongod-clock-behind",

@@ -62,6 +62,10 @@ CLEAN = (Bound("submit_max", most=4.0), Bound("unanswered", most=0))
 NOT_NOTICED = (Bound("errors", most=0), Bound("failed", most=0))
 
 
+HEALS = Bound("recovery_max", most=15.0)
+"""A job that is accepted after a fault ends in this time, in which elections and groups find together again."""
+
+
 def long_fault(component: str, kind: str, member: int | str = 0, *, peer: str = "*", amount: float = 0.0) -> Draw:
     """A fault of 12 s, four leases long, for a load of 20 s."""
     return Draw(component, kind, member, (12.0, 12.0), peer, (amount,))
@@ -70,5 +74,5 @@ def long_fault(component: str, kind: str, member: int | str = 0, *, peer: str = 
 def steady(
     name: str, says: str, draw: Draw, *bounds: Bound, cluster: bool = False, size: Size | None = None
 ) -> Scenario:
-    """A row whose one fault begins when a tenth of the load's time is over."""
-    return Scenario(name, says, (draw,), bounds, shape="steady", cluster=cluster, size=size)
+    """A row whose one fault begins when a tenth of the load's time is over, and is soon forgotten when it is."""
+    return Scenario(name, says, (draw,), (*bounds, HEALS), shape="steady", cluster=cluster, size=size)

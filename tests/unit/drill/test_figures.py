@@ -55,10 +55,14 @@ def test_recovery_runs_from_the_end_of_the_fault_to_the_end_of_a_job_accepted_af
     (one,) = recoveries(tickets, [Applied(KILL, 10.0, 14.0, 15.0)])
     assert (one.ended_again, one.longest_pause) == (2.5, 14.0)
     assert by_kind([one])["kill broker"]["recovery_p95"] == 2.5
+    found = figures(measured(tickets, [Applied(KILL, 10.0, 14.0, 15.0)]))
+    assert (found["recovery_max"], found["pause_max"]) == (2.5, 14.0)
 
 
 def test_a_fault_after_which_nothing_ended_has_no_recovery() -> None:
-    assert recoveries([ticket(0, 9.0, 9.0), ticket(1, 15.0, 0.0)], [Applied(KILL, 10.0, 14.0, 15.0)]) == []
+    tickets = [ticket(0, 9.0, 9.0), ticket(1, 15.0, 0.0)]
+    assert recoveries(tickets, [Applied(KILL, 10.0, 14.0, 15.0)]) == []
+    assert "recovery_max" not in figures(measured(tickets, [Applied(KILL, 10.0, 14.0, 15.0)]))
 
 
 def test_answers_refusals_and_silence_are_counted_apart() -> None:
