@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, cast
 
-import falcon.asgi
-from falcon.asgi import Request, Response
+import falcon
 
 from edge import errors
-from edge.access import Access
 from edge.admission import Admission
 from edge.asgi_types import ASGIApp
 from edge.bodies import BodyReader, parser
 from edge.collect import Collector
 from edge.forwarded import TrustedProxies
+from edge.framework import EdgeApp
 from edge.gate import Gate
 from edge.guard import Guard
 from edge.intake import Intake, Ringer
@@ -39,8 +38,6 @@ STREAM_BYTES = 8 * 1024 * 1024
 """What one result on its way out holds in memory: a chunk of it."""
 EXPOSED_HEADERS = ("Location", "Preference-Applied", "Retry-After", "x-request-id", "x-coatcheck-replayed")
 
-Falcon = falcon.asgi.App[Request, Response]
-
 
 @dataclass(frozen=True, slots=True)
 class EdgeServices:
@@ -57,16 +54,16 @@ class EdgeServices:
 def create_app(services: EdgeServices, intake: Intake | None = None) -> ASGIApp:
     """The HTTP API as an ASGI application. Whoever stops it drains `intake` last."""
     settings = services.settings
-    middleware: list[Any] = [Access()]
+    middleware: list[Any] = []
     if settings.cors_origins:
         middleware.append(falcon.CORSMiddleware(settings.cors_origins, expose_headers=EXPOSED_HEADERS))
-    app = falcon.asgi.App(middleware=middleware)
+    app = EdgeApp(middleware)
     errors.install(app, TrustedProxies(settings.trusted_proxies))
     _add_routes(app, services, intake or Intake(services.store, services.ringer))
     return Guard(cast(ASGIApp, app), _limits(settings), lambda reason: GUARD_REFUSALS.labels(reason).inc())
 
 
-def _add_routes(app: Falcon, services: EdgeServices, intake: Intake) -> None:
+def _add_routes(app: EdgeApp, services: EdgeServices, intake: Intake) -> None:
     settings, store = services.settings, services.store
     principals = Principals(store, services.clock, allow_anonymous=settings.allow_anonymous)
     submissions = Submissions(store, intake, principals, settings, services.admission)
@@ -108,7 +105,7 @@ def _reader(
     return BodyReader(parse, large)
 
 
-def _add_plain_routes(app: Falcon, services: EdgeServices, principals: Principals) -> None:
+def _add_plain_routes(app: EdgeApp, services: EdgeServices, principals: Principals) -> None:
     for path in models.PATHS:
         app.add_route(path, models.ModelsResource(services.providers, principals))
     readiness = Readiness(services.store, services.clock)

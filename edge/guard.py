@@ -71,6 +71,7 @@ class Guard:
             self.requests -= admitted  # who is refused takes no place, however long he lets himself be drained
             if body is not None:
                 self.arrivals.release(body)
+                del scope["state"]["body"]  # they hold each other, and the garbage collector would have to find out
 
     async def _not_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":

@@ -1,27 +1,29 @@
 """uvicorn's HTTP protocol, hardened: no connection is held for ever, no byte is taken without bound, no half request
 is served.
 
-It overrides and reads parts of uvicorn's HttpToolsProtocol that are not public: `cycle` (its `keep_alive`,
-`disconnected`, `more_body`, `response_started`, `response_complete`, `message_event`), `connections`, `server_state`,
-`transport`, `flow`, `loop`, `parser`, `headers`, `expect_100_continue`, `pipeline` and `_start_asgi_task`. So the exact
-versions of uvicorn and httptools are pinned, and tests/system/test_door*.py try every case on the real server before
-a pin moves.
+It overrides and reads parts of uvicorn's HttpToolsProtocol that are not public: `cycle` (made by edge/cycle.py),
+`app`, `app_state`, `asgi_version`, `client`, `server`, `scheme`, `connections`, `server_state`, `transport`, `flow`,
+`loop`, `parser`, `url`, `headers`, `expect_100_continue`, `pipeline`, `on_headers_complete` and `_start_asgi_task`. So
+the exact versions of uvicorn and httptools are pinned, and tests/system/test_door*.py try every case on the real server
+before a pin moves.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from edge.connections import Connections
+from edge.cycle import RequestCycle
 from edge.refusal import DoorRefusal, raw_answer
 from edge.request_id import new_request_id
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
+    from uvicorn._types import ASGI3Application, HTTPScope
 
 
 class _PipelineFull(Exception):
@@ -110,7 +112,9 @@ class HardenedProtocol(HttpToolsProtocol):
             register.heads[self] = register.now
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self.head_open = True
         self.raw_bytes = 0
         self.body_bytes = 0
@@ -125,15 +129,43 @@ class HardenedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         register = self.register
-        if self._serving():
+        serving = self._serving()
+        if serving:
             if register.pipelined >= register.limits.max_pipelined:
                 raise _PipelineFull
             register.pipelined += 1
-        super().on_headers_complete()
+        scope = self._scope()
+        keep_alive = scope["http_version"] != "1.0" and self.parser.should_keep_alive() and not register.stopping
+        self.cycle = cycle = RequestCycle(self, scope, keep_alive=keep_alive)
+        if serving:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+        else:
+            self._start_asgi_task(cycle, self.app)
         self.head_open = False
         register.heads.pop(self, None)
-        if register.stopping:
-            self.cycle.keep_alive = False
+
+    def _scope(self) -> HTTPScope:
+        """The ASGI scope of the head that has come. Raises for a target that is none."""
+        parser = self.parser
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": parser.get_http_version(),
+            "method": parser.get_method().decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+            "root_path": "",
+            "headers": self.headers,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "state": self.app_state.copy(),
+        }
+        return cast("HTTPScope", scope)
 
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
@@ -141,7 +173,7 @@ class HardenedProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self.served = cycle
-        super()._start_asgi_task(cycle, app)
+        self.server_state.tasks.add(self.loop.create_task(cycle.run_asgi(app)))
 
     # Bytes out
     def on_response_complete(self) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from falcon.asgi import Request, Response
+from falcon.asgi import Response
 
 from edge import envelope
-from edge.access import body_is_complete
 from edge.bodies import BodyReader
 from edge.collect import Collector
 from edge.errors import request_id_of
 from edge.gate import Gate, Turnstile
 from edge.headers import read_headers
+from edge.request import EdgeRequest
 from edge.submission import Submissions
 from shared.catalogue import Endpoint
 from shared.job import JobView, PayloadRef
@@ -36,12 +36,12 @@ class SubmitResource:
         self._reader = reader
         self._submissions = submissions
 
-    async def on_post(self, req: Request, resp: Response) -> None:
+    async def on_post(self, req: EdgeRequest, resp: Response) -> None:
         """Store a job and answer 202."""
         headers = read_headers(req.scope["headers"])
         self._submissions.admit(self._endpoint, headers)
-        data = await req.stream.read()
-        body_is_complete(req)
+        data = await req.whole_body()
+        req.is_complete()
         request = await self._reader.read(data, headers.content_type, digest=headers.is_keyed)
         ticket = await self._submissions.submit(self._endpoint, headers, request, request_id_of(req))
         resp.status = 202
@@ -61,7 +61,7 @@ class PollResource:
         self._collector = collector
         self._results = results
 
-    async def on_get(self, req: Request, resp: Response, job_id: str) -> None:
+    async def on_get(self, req: EdgeRequest, resp: Response, job_id: str) -> None:
         """Answer 202 while the job runs and 200 once it has ended, whichever way."""
         headers = read_headers(req.scope["headers"])
         view = await self._collector.collect(job_id, headers.virtual_key, self._endpoint.request_type)
@@ -69,7 +69,7 @@ class PollResource:
             seconds = min(headers.wait, MAX_WAIT_SECONDS)
             with self._waiters:
                 view = await self._collector.until_ended(view, headers.virtual_key, seconds)
-            body_is_complete(req)  # the time that the client wanted to wait is not ours
+            req.is_complete()
             resp.set_header("Preference-Applied", f"wait={seconds}")
         resp.set_header("Cache-Control", "no-store")
         if view.status.terminal:
@@ -90,7 +90,7 @@ class ResultStream:
         self._gate = Gate(max_streams, _BUSY)
         self._whole = Turnstile(MAX_WHOLE, 2.0, _BUSY)
 
-    async def write(self, req: Request, resp: Response, view: JobView) -> None:
+    async def write(self, req: EdgeRequest, resp: Response, view: JobView) -> None:
         """Write the envelope of a job that has ended."""
         if view.body is None:
             raise ValueError(f"job {view.id} has ended without a body")

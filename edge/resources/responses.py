@@ -7,15 +7,15 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from falcon.asgi import Request, Response
+from falcon.asgi import Response
 
 from edge import dropin
-from edge.access import body_is_complete
 from edge.bodies import BodyReader, ParsedRequest
 from edge.collect import Collector
 from edge.errors import StillRunning, request_id_of
 from edge.gate import Gate
 from edge.headers import CallHeaders, read_headers
+from edge.request import EdgeRequest
 from edge.resources.jobs import ResultStream
 from edge.submission import Submissions, Ticket
 from shared.catalogue import BY_TYPE
@@ -49,7 +49,7 @@ class ResponsesResource:
         self._services = services
         self._path = path
 
-    async def on_post(self, req: Request, resp: Response) -> None:
+    async def on_post(self, req: EdgeRequest, resp: Response) -> None:
         """Retrieve by `x-bf-async-id`, else submit; without a wish for a job, wait for the result."""
         headers = read_headers(req.scope["headers"])
         if headers.async_id is not None:
@@ -69,7 +69,7 @@ class ResponsesResource:
                 req.scope["state"]["body"].let_go()
                 await self._wait_for(ticket, headers, resp)
 
-    async def on_get_one(self, req: Request, resp: Response, job_id: str) -> None:
+    async def on_get_one(self, req: EdgeRequest, resp: Response, job_id: str) -> None:
         """The stock retrieve: always 200 with a Responses object under the job's id."""
         if req.get_param("stream") == "true":
             raise BadRequest("parameter 'stream': expected false or none: a job cannot stream, poll it")
@@ -87,9 +87,9 @@ class ResponsesResource:
 
     on_head_one = on_get_one
 
-    async def _read(self, req: Request, headers: CallHeaders) -> ParsedRequest:
-        data = await req.stream.read()
-        body_is_complete(req)
+    async def _read(self, req: EdgeRequest, headers: CallHeaders) -> ParsedRequest:
+        data = await req.whole_body()
+        req.is_complete()
         return await self._services.reader.read(data, headers.content_type, digest=headers.is_keyed)
 
     async def _retrieve_by_header(self, job_id: str, headers: CallHeaders, resp: Response) -> None:
@@ -103,7 +103,7 @@ class ResponsesResource:
 
     async def _submit(
         self,
-        req: Request,
+        req: EdgeRequest,
         resp: Response,
         headers: CallHeaders,
         request: ParsedRequest,

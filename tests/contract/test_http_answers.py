@@ -46,8 +46,8 @@ async def test_a_method_that_nothing_answers_is_a_405(api: Api, method: str) -> 
     assert answer.headers["allow"] == "POST, OPTIONS"
 
 
-async def test_the_frameworks_pseudo_method_is_a_400(api: Api) -> None:
-    assert_error(await api.client.request("WEBSOCKET", EMBEDDINGS), 400)
+async def test_the_frameworks_pseudo_method_is_unknown_like_any_other(api: Api) -> None:
+    assert_error(await api.client.request("WEBSOCKET", EMBEDDINGS), 405)
 
 
 async def test_options_names_the_methods_and_no_origin(api: Api) -> None:
