@@ -21,6 +21,8 @@ from bench.measure import Row
 from bench.noisy import noisy
 from bench.plots import plots
 from bench.side_by_side import Plan, Rows, Thoroughness, compare
+from bench.sizing import sizing
+from bench.tuning import tuning
 
 RESULTS = Path(__file__).parent / "results"
 PLOTS = Path(__file__).parents[1] / "docs" / "performance"
@@ -132,6 +134,20 @@ def bells_command(broker: str, workers: str) -> None:
 def noisy_command(broker: str) -> None:
     """Measure what quiet keys wait beside a noisy one."""
     study(lambda *parts: noisy(broker, *parts))
+
+
+@main.command("sizing")
+@BROKER
+def sizing_command(broker: str) -> None:
+    """Measure what a job costs at several rates, with small and with large results."""
+    study(lambda *parts: sizing(broker, *parts))
+
+
+@main.command("tuning")
+@click.option("--only", multiple=True, help="A setting. Repeatable; default all.")
+def tuning_command(only: tuple[str, ...]) -> None:
+    """Measure the product with two values of each setting of the tuning table."""
+    study(lambda *parts: tuning(only, *parts))
 
 
 @main.command("plots")

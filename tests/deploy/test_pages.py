@@ -75,7 +75,9 @@ def test_every_helm_command_can_be_pasted() -> None:
         assert Rendered(helm("template", *_arguments(words), *reused)).kind("Deployment")
 
 
-@pytest.mark.parametrize("block", blocks(KUBERNETES, "yaml"), ids=lambda block: block.split(":")[0])
+@pytest.mark.parametrize(
+    "block", [block for page in PAGES for block in blocks(page, "yaml")], ids=lambda block: block.split(":")[0]
+)
 def test_values_on_the_page_render(block: str) -> None:
     written = yaml.safe_load(block)
     assert written
