@@ -49,7 +49,7 @@ def _show(facts: Facts, as_json: bool) -> None:
 
 def lines(facts: Facts) -> Iterator[str]:
     """The facts as text: what is wrong, jobs, processes, failures, pauses."""
-    yield from facts.concerns or ["All is well."]
+    yield from [f"{concern.says}  Runbook: {concern.runbook}" for concern in facts.concerns] or ["All is well."]
     yield ""
     header = (
         "MODALITY",

@@ -9,7 +9,7 @@ from datetime import datetime
 import msgspec
 
 from coatcheck.status.causes import Cause, group
-from coatcheck.status.concerns import concerns
+from coatcheck.status.concerns import Concern, concerns
 from coatcheck.status.series import Series, add_up, window
 from shared.catalogue import MODALITIES
 from shared.errors import StoreUnavailable
@@ -65,7 +65,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """One look. `concerns` says what is not as it should be; empty: all is well."""
 
     at: datetime
-    concerns: list[str]
+    concerns: list[Concern]
     window_seconds: int
     slot_seconds: int
     modalities: list[Modality]

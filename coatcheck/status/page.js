@@ -3,10 +3,13 @@
 
 const LOOK_MILLISECONDS = 2000;
 const STALE_MILLISECONDS = 10000;
+const PATIENCE_MILLISECONDS = 12000;
 const SVG = "http://www.w3.org/2000/svg";
 const byId = (id) => document.getElementById(id);
+const DATABASE_RUNBOOK = "CoatcheckDatabaseFails";
 let lastLook = 0;
 let shownJob = "";
+let jobIsOver = false;
 
 function make(tag, className = "", text = "") {
   const element = document.createElement(tag);
@@ -105,8 +108,13 @@ function fill(id, rows, whenEmpty) {
 function showVerdict(concerns) {
   const box = byId("verdict");
   box.className = `verdict ${concerns.length ? "bad" : "good"}`;
-  const lines = concerns.length ? concerns : ["All is well."];
-  if (box.textContent !== lines.join("")) box.replaceChildren(...lines.map((text) => make("p", "", text)));
+  document.title = concerns.length ? `(${concerns.length}) Coatcheck: ${concerns[0].says}` : "Coatcheck status";
+  const lines = (concerns.length ? concerns : [{ says: "All is well." }]).map(({ says, runbook }) => {
+    const line = make("p", "", says);
+    if (runbook) line.append(" ", make("small", "", `Runbook: ${runbook}`));
+    return line;
+  });
+  if (box.textContent !== lines.map((line) => line.textContent).join("")) box.replaceChildren(...lines);
 }
 
 function showTotals(facts) {
@@ -229,7 +237,7 @@ function showStory(job) {
   steps.append(...job.timeline.steps.map((step) => stepLine(step, job.timeline.until)));
   const facts = [`${job.status}, ${job.type}, ${job.targets.join(" then ")}`,
     `accepted ${job.created_at.slice(0, 19).replace("T", " ")} UTC, ${time(job.timeline.until)} ${job.status === "completed" || job.status === "failed" ? "to the end" : "so far"}; ` +
-    `${job.claims} claims, ${job.failures} failures, ${job.crashes} crashes, ${job.releases} given back`];
+    `claims ${job.claims}, failures ${job.failures}, crashes ${job.crashes}, given back ${job.releases}`];
   if (job.error) facts.push(`error: ${job.error}`);
   const box = byId("job");
   box.replaceChildren(title, ...facts.map((text, index) => make("p", index ? "quiet" : "", text)),
@@ -242,14 +250,20 @@ function complainAboutJob(text) {
   byId("job").hidden = false;
 }
 
+function ask(path) {
+  return fetch(path, { signal: AbortSignal.timeout(PATIENCE_MILLISECONDS) });
+}
+
 async function lookAtJob() {
   if (!shownJob) return;
   const asked = shownJob;
   try {
-    const answer = await fetch(`status/job/${encodeURIComponent(asked)}`);
+    const answer = await ask(`status/job/${encodeURIComponent(asked)}`);
+    const told = answer.ok ? await answer.json() : (await answer.text()).trim();
     if (asked !== shownJob) return;
-    if (answer.ok) showStory(await answer.json());
-    else complainAboutJob((await answer.text()).trim());
+    if (answer.ok) showStory(told);
+    else complainAboutJob(told);
+    jobIsOver = answer.ok ? ["completed", "failed"].includes(told.status) : answer.status < 500;
   } catch (error) {
     complainAboutJob("this process does not answer");
   }
@@ -259,6 +273,7 @@ function followHash() {
   const found = /^#job=(.*)$/.exec(location.hash);
   shownJob = found ? decodeURIComponent(found[1]) : "";
   byId("job-id").value = shownJob;
+  jobIsOver = false;
   if (!shownJob) byId("job").hidden = true;
   lookAtJob();
 }
@@ -266,13 +281,13 @@ function followHash() {
 async function look() {
   if (document.visibilityState === "visible") {
     try {
-      const answer = await fetch("status/facts");
+      const answer = await ask("status/facts");
       if (answer.ok) { show(await answer.json()); lastLook = Date.now(); }
-      else showVerdict([`No facts: ${(await answer.text()).trim()}.`]);
+      else showVerdict([{ says: `No facts: ${(await answer.text()).trim()}.`, runbook: DATABASE_RUNBOOK }]);
     } catch (error) {
-      showVerdict(["This process does not answer any more."]);
+      showVerdict([{ says: "This process does not answer any more.", runbook: "CoatcheckTargetDown" }]);
     }
-    if (shownJob && !document.querySelector("#job .good, #job .bad")) lookAtJob();
+    if (shownJob && !jobIsOver) lookAtJob();
   }
   setTimeout(look, LOOK_MILLISECONDS);
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from coatcheck.status.page import StatusPage
 from shared.admin import AdminServer
@@ -94,6 +95,22 @@ async def test_a_job_is_found_by_its_id_and_what_is_none_is_said(
     await expect(page.locator("#job")).to_contain_text("failed with 400")
 
 
+async def test_a_job_is_followed_to_its_end_whatever_failed_on_the_way(
+    page: Page, server: DevServer, failed_job: str
+) -> None:
+    told = httpx.get(f"{server.admin_url}/status/job/{failed_job}").json()
+    answers: list[dict[str, Any]] = [{"json": told | {"status": "processing"}}, {"json": told | {"status": "pending"}}]
+
+    async def answer(route: Route) -> None:
+        await route.fulfill(**(answers.pop(0) if answers else {"json": told}))
+
+    await page.route("**/status/job/*", answer)
+    await page.goto(f"{server.admin_url}/status#job={failed_job}")
+    await expect(page.locator("#job")).to_contain_text("processing, embedding")
+    await expect(page.locator("#job")).to_contain_text("failed, embedding")
+    assert answers == []
+
+
 async def test_it_can_be_read_on_a_phone_and_at_night(browser: Browser, server: DevServer, failed_job: str) -> None:
     grounds = []
     for scheme in ("light", "dark"):
@@ -113,7 +130,8 @@ async def test_a_process_that_does_not_answer_any_more_is_said(browser: Browser,
     await page.goto(f"http://127.0.0.1:{admin.port}/status")
     await expect(page.locator("#age")).to_have_text("live")
     admin.close()
-    await expect(page.locator("#verdict")).to_contain_text("does not answer any more")
+    await expect(page.locator("#verdict")).to_contain_text("does not answer any more. Runbook: CoatcheckTargetDown")
+    assert "does not answer any more" in await page.title(), "a tab in the background tells too"
     await page.close()
 
 

@@ -86,7 +86,7 @@ async def test_facts_tell_what_waits_who_runs_what_and_why_jobs_failed(
     assert cause.last_job in {str(job.id) for job in jobs}
     assert "cat" not in cause.words
     assert [pause.channel for pause in facts.paused] == ["openai"]
-    said = " ".join(facts.concerns)
+    said = " ".join(concern.says for concern in facts.concerns)
     assert "w-gone is silent and 1 jobs" in said
     assert "No keeper reports" in said
 

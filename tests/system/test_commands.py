@@ -242,7 +242,7 @@ def test_the_status_page_of_a_component_shows_all_processes(environ: dict[str, s
         while not (shown := answer(environ, "top", "--once"))["processes"]:
             assert time.monotonic() < deadline, "the keeper has not reported"
         assert [process["component"] for process in shown["processes"]] == ["keeper"]
-        assert "No worker reports: nobody runs jobs." in shown["concerns"]
+        assert "No worker reports: nobody runs jobs." in [concern["says"] for concern in shown["concerns"]]
         assert "keeper" in command(environ, "top", "--once").stdout
 
 

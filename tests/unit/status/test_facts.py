@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from coatcheck.status.series import Series, add_up, quantile, window
 from shared.report import SLOT_SECONDS, SLOTS_KEPT, Counts, Report, Slot, slot_of
 
 NOW = datetime(2026, 7, 25, 10, 0, 7, tzinfo=UTC)
+RUNBOOKS = Path(__file__).parents[3] / "docs" / "runbooks"
 
 
 def report(*slots: Slot) -> Report:
@@ -130,5 +132,6 @@ def test_an_installation_that_works_gives_no_concern() -> None:
 def test_each_thing_that_is_wrong_is_said(
     jobs: list[Modality], processes: list[Process], paused: list[Paused], says: str
 ) -> None:
-    (sentence,) = concerns(jobs, processes, paused)
-    assert sentence.startswith(says)
+    (concern,) = concerns(jobs, processes, paused)
+    assert concern.says.startswith(says)
+    assert (RUNBOOKS / f"{concern.runbook}.md").is_file()

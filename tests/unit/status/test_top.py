@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from coatcheck.cli.top import lines, spark
 from coatcheck.status.causes import Cause
+from coatcheck.status.concerns import Concern
 from coatcheck.status.facts import Facts, Modality, Paused, Process
 from coatcheck.status.series import Series
 
@@ -18,7 +19,8 @@ def test_top_says_what_the_page_says() -> None:
         p95=4.0, p50s=[None, 0.25], p95s=[None, 4.0],
     )  # fmt: skip
     facts = Facts(
-        at=NOW, concerns=["A job of text has waited for 99 s."], window_seconds=570, slot_seconds=10,
+        at=NOW, concerns=[Concern("A job of text has waited for 99 s.", "CoatcheckJobsWait")],
+        window_seconds=570, slot_seconds=10,
         modalities=[
             Modality(
                 name="text", pending=100_000, pending_capped=True, processing=3, processing_capped=False,
@@ -39,7 +41,7 @@ def test_top_says_what_the_page_says() -> None:
         causes_problem="", failures=2, failure_seconds=3600, paused=[Paused("groq", 12.0)], database_milliseconds=3.0,
     )  # fmt: skip
     text = "\n".join(lines(facts))
-    assert text.startswith("A job of text has waited for 99 s.\n")
+    assert text.startswith("A job of text has waited for 99 s.  Runbook: CoatcheckJobsWait\n")
     for expected in ("100000+", "99.0 s", "250 ms", "4.0 s", "▁█", "3 text", "2 s ago", "silent", "80.0 s",
                      "no such model", "019", "groq"):  # fmt: skip
         assert expected in text
