@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -34,8 +33,7 @@ MAX_MODEL_CHARACTERS = 256
 _any = msgspec.json.Decoder()
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedRequest:
+class ParsedRequest(msgspec.Struct, frozen=True):
     """A complete, valid request: where it goes and what is stored."""
 
     targets: tuple[Target, ...]

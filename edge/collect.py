@@ -78,9 +78,10 @@ class Collector:
                 view = await self.collect(str(view.id), secret, view.request_type)
         return view
 
-    def retry_after(self, request_type: str, created_at: datetime) -> str:
-        """Seconds until a job submitted at that time is worth a poll, as the header says it."""
-        return str(self._pace.hint(request_type, (self._store.now() - created_at).total_seconds()))
+    def retry_after(self, request_type: str, created_at: datetime | None = None) -> str:
+        """Seconds until a job submitted at that time, or just now, is worth a poll, as the header says it."""
+        age = (self._store.now() - created_at).total_seconds() if created_at is not None else 0.0
+        return str(self._pace.hint(request_type, age))
 
     async def _key_id(self, secret: bytes | None) -> str | None:
         """Asked only for jobs that belong to a key: a job without one is open to any key, known or not."""

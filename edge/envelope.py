@@ -17,7 +17,7 @@ def timestamp(moment: datetime) -> str:
     return f"{moment.isoformat(timespec='milliseconds')[:23]}Z"
 
 
-def accepted(job_id: UUID, request_id: str, created_at: datetime) -> bytes:
+def accepted(job_id: UUID | str, request_id: str, created_at: datetime) -> bytes:
     """The answer to a submit: pending, whatever happened since."""
     return _head(job_id, request_id, Status.PENDING, created_at) + b"}"
 
@@ -39,14 +39,12 @@ def ended(view: JobView) -> tuple[bytes, bytes]:
     return _head(view.id, view.request_id, view.status, view.created_at) + tail.encode(), b"}"
 
 
-def _head(job_id: UUID, request_id: str, status: Status, created_at: datetime) -> bytes:
-    request = b'","request_id":' + msgspec.json.encode(request_id) + b',"status":"' if request_id else b'","status":"'
-    return (
-        b'{"id":"'
-        + str(job_id).encode()
-        + request
-        + status.value.encode()
-        + b'","created_at":"'
-        + timestamp(created_at).encode()
-        + b'"'
-    )
+def _head(job_id: UUID | str, request_id: str, status: Status, created_at: datetime) -> bytes:
+    head = f'","status":"{status}","created_at":"{timestamp(created_at)}"'
+    if request_id:
+        return b'{"id":"%b","request_id":%b%b' % (
+            str(job_id).encode(),
+            msgspec.json.encode(request_id),
+            head[1:].encode(),
+        )
+    return f'{{"id":"{job_id}{head}'.encode()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from shared.errors import BadRequest
 
@@ -36,8 +37,7 @@ _SAFE_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _MAX_DIGITS = 18
 
 
-@dataclass(frozen=True, slots=True)
-class CallHeaders:
+class CallHeaders(msgspec.Struct, frozen=True):
     """The headers of one call. `values` holds the first value of each name that means something here."""
 
     values: dict[bytes, bytes]
@@ -89,20 +89,24 @@ class CallHeaders:
     @property
     def wait(self) -> int:
         """Seconds that a poll may wait for the end of a job: `Prefer: wait=10` (RFC 7240). 0 without a wish."""
-        wish = _WAIT.search(self.values.get(b"prefer", b""))
+        prefer = self.values.get(b"prefer")
+        wish = _WAIT.search(prefer) if prefer is not None else None
         return int(wish[1]) if wish else 0
 
     def result_ttl(self, *, default: int, maximum: int) -> int:
         """Seconds a result is kept. Anything but a positive integer means the default; never an error."""
-        digits = self.values.get(b"x-bf-async-job-result-ttl", b"").strip().removeprefix(b"+")
+        digits = self.values.get(b"x-bf-async-job-result-ttl")
+        if digits is None:
+            return default
+        digits = digits.strip().removeprefix(b"+")
         if not digits.isdigit():
             return default
         return _capped(digits, maximum) or default
 
     def deadline(self, *, maximum: int) -> int:
         """Seconds the whole job may take; the header only lowers the maximum. Raises BadRequest for no number."""
-        digits = self.values.get(b"x-coatcheck-deadline", b"").strip()
-        if not digits:
+        digits = self.values.get(b"x-coatcheck-deadline")
+        if digits is None or not (digits := digits.strip()):
             return maximum
         seconds = _capped(digits, maximum) if digits.isdigit() else 0
         if not seconds:

@@ -58,7 +58,7 @@ class Intake:
 
         A caller who is cancelled leaves; his job is stored whole or not at all.
         """
-        extra = sum(len(target.params) for target in job.targets) + DOCUMENT_BYTES
+        extra = sum([len(target.params) for target in job.targets]) + DOCUMENT_BYTES
         if len(job.content.data) <= INLINE_BYTES:
             return await self._batches.submit((job, None), len(job.content.data) + extra)
         task = asyncio.create_task(self._take_large(job, extra))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
+
+import msgspec
 
 from edge.admission import Admission
 from edge.bodies import ParsedRequest
@@ -24,8 +25,7 @@ _accepted = {endpoint.request_type: JOBS_ACCEPTED.labels(endpoint.request_type) 
 _replayed = {endpoint.request_type: JOBS_REPLAYED.labels(endpoint.request_type) for endpoint in CATALOGUE}
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True):
     """What a submitter gets. `replayed`: the job was there before, under the same Idempotency-Key."""
 
     id: UUID

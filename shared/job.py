@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
+import msgspec
+
 from shared.content import Content
 from shared.providers import Target
 
@@ -26,7 +28,7 @@ class Status(StrEnum):
     @property
     def terminal(self) -> bool:
         """Whether the job has ended; terminal states never change again."""
-        return self in (Status.COMPLETED, Status.FAILED)
+        return self is Status.COMPLETED or self is Status.FAILED
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,7 @@ class PayloadRef:
     chunks: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(msgspec.Struct, frozen=True):
     """A validated request on its way into the store. `targets` is the model and then its fallbacks, in order."""
 
     id: UUID
@@ -58,8 +59,7 @@ class NewJob:
     """Seconds the result is kept after the end."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobView:
+class JobView(msgspec.Struct, frozen=True):
     """A stored job as the edge reads it. `body` is the result or error, as the bytes to send, or where they are."""
 
     id: UUID

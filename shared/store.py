@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+import msgspec
+
 from shared.content import Content
 from shared.job import ClaimedJob, DueJob, Ending, JobView, NewJob, OverdueJob, PayloadRef, Record
 
@@ -15,8 +17,7 @@ FULL_SECONDS = 30
 """How long a keeper's word counts: when all keepers are gone, nobody is refused for a backlog that may be gone too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True):
     """The job is stored, known to a majority. `existing` is set when the id was there before (idempotent submit)."""
 
     existing: JobView | None = None

@@ -45,9 +45,11 @@ class SubmitResource:
         request = await self._reader.read(data, headers.content_type, digest=headers.is_keyed)
         ticket = await self._submissions.submit(self._endpoint, headers, request, request_id_of(req))
         resp.status = 202
-        resp.data = envelope.accepted(ticket.id, ticket.request_id, ticket.created_at)
-        resp.set_header("Location", f"{self._endpoint.path}/{ticket.id}")
-        resp.set_header("Retry-After", self._collector.retry_after(self._endpoint.request_type, ticket.created_at))
+        job_id = str(ticket.id)
+        resp.data = envelope.accepted(job_id, ticket.request_id, ticket.created_at)
+        resp.set_header("Location", f"{self._endpoint.path}/{job_id}")
+        created_at = ticket.created_at if ticket.replayed else None
+        resp.set_header("Retry-After", self._collector.retry_after(self._endpoint.request_type, created_at))
         if ticket.replayed:
             resp.set_header("x-coatcheck-replayed", "true")
 

@@ -113,8 +113,7 @@ class Database:
         if self._seen is None:
             raise StoreUnavailable("the database's clock is not known yet")
         theirs, at = self._seen
-        moment = theirs + timedelta(seconds=time.monotonic() - at)
-        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        return theirs + timedelta(milliseconds=int((time.monotonic() - at) * 1000))
 
     async def read_clock(self) -> None:
         """Compare clocks once; half of the round trip is taken as the way back."""

@@ -36,6 +36,7 @@ class EdgeVerbs:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._views = database.jobs.with_options(codec_options=codec.VIEW_CODEC)
         self._id_secret: bytes | None = None
         self._secret_read_at = 0.0
 
@@ -124,14 +125,18 @@ class EdgeVerbs:
 
     async def collect(self, ids: Sequence[UUID]) -> dict[UUID, JobView]:
         with self._db.bounded("reading jobs"):
-            cursor = self._db.jobs.find({"_id": {"$in": list(ids)}}, codec.VIEW_FIELDS)
-            return {document["_id"]: codec.decode_view(document) for document in await cursor.to_list()}
+            # One document more than there can be: a batch that is exactly full would be asked for its rest.
+            cursor = self._views.find(codec.with_ids(ids), codec.VIEW_FIELDS, batch_size=len(ids) + 1)
+            documents = await cursor.to_list()
+        wanted = {job_id.bytes: job_id for job_id in ids}
+        found = [(wanted[bytes(document["_id"])], document) for document in documents]
+        return {job_id: codec.decode_view(document, job_id) for job_id, document in found}
 
     async def confirm(self, job_id: UUID) -> JobView | None:
-        linearizable = self._db.jobs.with_options(read_concern=ReadConcern("linearizable"))
+        linearizable = self._views.with_options(read_concern=ReadConcern("linearizable"))
         with self._db.bounded("confirming a job"):
-            document = await linearizable.find_one({"_id": job_id}, codec.VIEW_FIELDS)
-        return codec.decode_view(document) if document else None
+            document = await linearizable.find_one(codec.with_ids([job_id]), codec.VIEW_FIELDS)
+        return codec.decode_view(document, job_id) if document else None
 
     async def read_payload(self, ref: PayloadRef) -> AsyncIterator[bytes]:
         # Each chunk has a time-out of its own: between two of them a slow client may take as long as it likes.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 
 from shared.content import Content
 from shared.job import AttemptNote, ClaimedJob, Ending, Finish, NewJob, OverdueJob, Release, Status

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+import dataclasses
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from edge.collect import Collector, visible
 from edge.principal import Principals
@@ -152,7 +153,7 @@ async def test_a_job_without_a_key_is_shown_to_any_key_without_asking_for_it(
 async def test_a_rotated_secret_opens_old_jobs_and_a_revoked_key_does_not(store: FakeStore) -> None:
     key = store.add_key("sk-bf-old")
     job_id = str(await stored(store, key_id=key.id))
-    store.keys = {digest: replace(each, id=key.id) for digest, each in [(store_digest("sk-bf-new"), key)]}
+    store.keys = {digest: dataclasses.replace(each, id=key.id) for digest, each in [(store_digest("sk-bf-new"), key)]}
     fresh = Collector(store, Principals(store, lambda: 0.0, allow_anonymous=True))
     assert await fresh.collect(job_id, b"sk-bf-new", "embedding")
     store.revoke_key(key)
