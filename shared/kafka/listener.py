@@ -20,6 +20,7 @@ from shared.catalogue import MODALITIES
 from shared.kafka.bell import BadBell, decode_bell
 from shared.kafka.calm import CalmClient, set_fetch_wait
 from shared.kafka.connection import connection_arguments, silence_client_logs
+from shared.kafka.fetching import EagerConsumer
 from shared.kafka.pace import Pace
 from shared.kafka.progress import Progress
 from shared.kafka.topics import group_name, topic_name
@@ -144,7 +145,7 @@ class BellListener:
 
     def _serve(self) -> None:
         """Live with one consumer until we stop or it has to be replaced."""
-        consumer = KafkaConsumer(
+        consumer = EagerConsumer(
             *self._modalities,
             **self._arguments,
             group_id=self._group,

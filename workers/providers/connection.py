@@ -147,6 +147,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end_of_stream(error)
+        del self._parser  # it holds our methods: a circle that the rare garbage collector would have to find
 
     def _end_of_stream(self, error: Exception | None) -> None:
         self._closed = True

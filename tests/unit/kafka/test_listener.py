@@ -28,7 +28,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[StubConsumer]:
         made.append(StubConsumer(*topics, **arguments))
         return made[-1]
 
-    monkeypatch.setattr(module, "KafkaConsumer", build)
+    monkeypatch.setattr(module, "EagerConsumer", build)
     monkeypatch.setattr(module, "FULL_WAIT_SECONDS", 0.01)
     return made
 
