@@ -17,10 +17,10 @@ _SUFFIXES = {"histogram": ("_bucket", "_count", "_sum"), "counter": ("",), "gaug
 _NOT_OURS = {"up"}
 
 
-def promtool(*arguments: str | Path) -> str:
+def promtool(*arguments: str | Path, stdin: str = "") -> str:
     """What promtool writes. AssertionError with it when promtool finds something wrong."""
     command = [required_program("promtool", "prometheus"), *arguments]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, input=stdin)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 

@@ -211,6 +211,12 @@ def test_the_providers_of_edge_and_worker_are_the_same_and_only_workers_get_keys
             assert "providers" not in {volume["name"] for volume in pod["spec"]["volumes"]}
 
 
+def test_every_template_is_rendered_by_some_case(rendered: dict[str, Rendered]) -> None:
+    written = {f"coatcheck/{file.relative_to(CHART)}" for file in (CHART / "templates").rglob("*.yaml")}
+    sources = {name for one in rendered.values() for name in re.findall(r"^# Source: (\S+)", one.text, re.MULTILINE)}
+    assert written - sources == set()
+
+
 def test_without_a_database_and_a_broker_two_lines_say_what_to_set() -> None:
     lines = [line for line in failure({}, required=()).splitlines() if line.startswith(("mongodb:", "kafka:"))]
     assert len(lines) == 2

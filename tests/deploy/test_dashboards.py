@@ -14,8 +14,10 @@ import httpx
 import pytest
 
 from deploy.dashboards.__main__ import FOLDER, documents, text
+from shared.exporter import declared
+from shared.exporter import render as exposition
 from tests.deploy.matrix import MATRIX
-from tests.deploy.promql import check_expressions, series_names, used_matchers, used_names
+from tests.deploy.promql import check_expressions, promtool, series_names, used_matchers, used_names
 from tests.deploy.release import Release
 from tests.deploy.traffic import Traffic
 from tests.support.helm import NAMESPACE, RELEASE, render
@@ -62,6 +64,17 @@ def test_an_expression_names_only_what_exists_of_the_chosen_release(expr: str) -
     assert expr.count('namespace=~"$namespace",job=~"$job"') >= len(names)
     for name, labels in used_matchers(expr):
         assert labels <= known[name] | {"namespace", "job"}, name
+
+
+def test_promtool_finds_nothing_wrong_with_our_metrics() -> None:
+    text = exposition()[0].decode()
+    assert text.count("# HELP coatcheck_") == len(declared()), "one family for each metric that the documentation names"
+    promtool("check", "metrics", stdin=text)
+
+
+def test_promtool_would_find_a_counter_with_a_wrong_name() -> None:
+    with pytest.raises(AssertionError, match="_total"):
+        promtool("check", "metrics", stdin="# HELP coatcheck_x Something.\n# TYPE coatcheck_x counter\ncoatcheck_x 1\n")
 
 
 def test_every_metric_is_on_a_dashboard() -> None:

@@ -87,6 +87,7 @@ def test_pods_that_start_before_init_accept_jobs_and_run_them_after_it(
                 assert time.monotonic() < deadline, traffic.failures[:5]
                 time.sleep(0.05)
             early.look()
+            assert "run `coatcheck init`" in early.pods["worker"][0].text(100_000), "the log names what is missing"
             early.init()
         assert traffic.failures == []
         assert traffic.open == set()
