@@ -12,26 +12,31 @@ History = Mapping[str, Sequence[Vitals]]
 """What each process held, sample by sample, by its name such as worker0 or edge0.1."""
 
 QUANTITIES = ("rss_mb", "descriptors", "threads", "connections")
-CACHED = "mongod"
-"""Fills its cache up to a limit and only then stays flat, so its memory is held to that limit instead."""
+FILLED = ("mongod", "broker")
+"""Components whose memory fills up to a limit that takes longer than a soak: a database's cache, and the bells of an hour
+in the embedded broker. They are held to the limit instead."""
 
 
 def growths(history: History) -> dict[str, float]:
     """For each quantity `<quantity>_growth`: the most by which any process's median in the last third lies above that
-    in the second; the memory of databases counts as `mongod_mb`, their largest. Nothing of nothing.
+    in the second. The memory of databases and brokers counts as `mongod_mb` and `broker_mb`, the most that one of them
+    held. Nothing of nothing.
     """
     found: dict[str, float] = {}
     for quantity in QUANTITIES:
         grown = [
             growth
             for name, samples in history.items()
-            if (quantity != "rss_mb" or not name.startswith(CACHED))
+            if (quantity != "rss_mb" or not name.startswith(FILLED))
             and (growth := _growth(samples, quantity)) is not None
         ]
         if grown:
             found[f"{quantity}_growth"] = round(max(grown), 2)
-    cached = [each.rss_mb for name, samples in history.items() if name.startswith(CACHED) for each in samples]
-    return {**found, "mongod_mb": round(max(cached))} if cached else found
+    for component in FILLED:
+        held = [each.rss_mb for name, samples in history.items() if name.startswith(component) for each in samples]
+        if held:
+            found[f"{component}_mb"] = round(max(held))
+    return found
 
 
 def cpu_shares(history: History) -> dict[str, float]:

@@ -214,6 +214,7 @@ _SOAK = Scenario(
         Bound("threads_growth", most=2.0),
         Bound("connections_growth", most=5.0),
         Bound("mongod_mb", most=800.0),
+        Bound("broker_mb", most=200.0),
         Bound("kept", most=6000.0),
     ),
     jobs=21_600,

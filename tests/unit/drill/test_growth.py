@@ -46,9 +46,9 @@ def test_a_moment_of_more_is_no_growth() -> None:
     assert growths({"worker0": [peaks.get(n, each) for n, each in enumerate(flat)]})["descriptors_growth"] == 0.0
 
 
-def test_a_database_may_fill_its_cache_up_to_a_limit() -> None:
-    found = growths({**history(), **history("mongod0", rss_mb=20.0)})
-    assert (found["rss_mb_growth"], found["mongod_mb"]) == (0.0, 670.0)
+def test_a_database_may_fill_its_cache_and_a_broker_its_hour_up_to_a_limit() -> None:
+    found = growths({**history(), **history("mongod0", rss_mb=20.0), **history("broker0", rss_mb=1.0)})
+    assert (found["rss_mb_growth"], found["mongod_mb"], found["broker_mb"]) == (0.0, 670.0, 100.0)
 
 
 def test_without_samples_nothing_is_said_and_so_no_bound_holds() -> None:
