@@ -32,9 +32,8 @@ _UNAUTHORIZED, _LOGIN_REFUSED = 13, 18
 _CLOCK_INTERVAL = 10.0
 _WAIT_LOG_INTERVAL = 5.0
 _RETRY_INTERVAL = 0.1
-_CODEC: CodecOptions[Document] = CodecOptions(
-    tz_aware=True, tzinfo=UTC, uuid_representation=UuidRepresentation.STANDARD
-)
+# Times are in UTC anyway; named as tzinfo it would cost a conversion of each, as much as all the rest of a document.
+_CODEC: CodecOptions[Document] = CodecOptions(tz_aware=True, uuid_representation=UuidRepresentation.STANDARD)
 
 log = logging.getLogger(__name__)
 
