@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import perf_counter
 
 import falcon
 from falcon.asgi import Response
 
+from edge.gathered import Gathered
 from edge.request import EdgeRequest
-from shared.metrics import HTTP_REQUESTS
+from shared.metrics import HTTP_REQUESTS, observe_all
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _NOBODYS_METHOD = "TRACE"
 """Stands for methods that the router does not know: it answers 405 and names those that the path has."""
 
-Observe = Callable[[float], None]
+Label = tuple[str | None, str, int]
+"""Template of the route, method, hundreds of the status. Routes, methods and classes are few, so these are bounded."""
 
 
 class Access:
     """Looks at requests before the router and after the answer. Writes no log line: it would cost too much."""
 
     def __init__(self) -> None:
-        self._observers: dict[tuple[str | None, str, int], Observe] = {}
+        self._gathered: Gathered[Label] = Gathered(_write)
 
     def check(self, req: EdgeRequest) -> None:
         """Refuse what a router would misread."""
@@ -33,12 +34,9 @@ class Access:
 
     def observe(self, req: EdgeRequest, resp: Response) -> None:
         """Count and time the answer under its route's template."""
-        label = (req.uri_template, req.method, resp.status_code // 100)
-        observe = self._observers.get(label) or self._observer(*label)
-        observe(perf_counter() - req.started)
+        self._gathered.add((req.uri_template, req.method, resp.status_code // 100), perf_counter() - req.started)
 
-    def _observer(self, template: str | None, method: str, code_class: int) -> Observe:
-        """Bind a label child. Routes, methods and classes are few, so this is bounded."""
-        observe = HTTP_REQUESTS.labels(template or "none", method, f"{code_class}xx").observe
-        self._observers[template, method, code_class] = observe
-        return observe
+
+def _write(label: Label, seconds: list[float]) -> None:
+    template, method, code_class = label
+    observe_all(HTTP_REQUESTS.labels(template or "none", method, f"{code_class}xx"), seconds)

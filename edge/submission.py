@@ -9,6 +9,7 @@ import msgspec
 
 from edge.admission import Admission
 from edge.bodies import ParsedRequest
+from edge.gathered import Gathered
 from edge.headers import CallHeaders
 from edge.idempotency import fingerprint
 from edge.intake import Intake
@@ -45,6 +46,7 @@ class Submissions:
         self._principals = principals
         self._settings = settings
         self._admission = admission
+        self._accepted: Gathered[str] = Gathered(lambda request_type, ones: _accepted[request_type].inc(sum(ones)))
 
     def admit(self, endpoint: Endpoint, headers: CallHeaders) -> None:
         """Raise Unauthenticated when a key is needed and none was sent, Overloaded when too many jobs wait.
@@ -59,7 +61,7 @@ class Submissions:
         job = await self._job(endpoint, headers, request, request_id)
         existing = (await self._intake.take(job)).existing
         if existing is None:
-            _accepted[endpoint.request_type].inc()
+            self._accepted.add(endpoint.request_type)
             return Ticket(job.id, request_id, job.created_at, replayed=False)
         if existing.fingerprint != job.fingerprint:
             raise KeyConflict(

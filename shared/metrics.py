@@ -6,6 +6,10 @@ client's model string. Label children are bound once, where they are used.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from shared import metrics_room
@@ -30,6 +34,13 @@ def _histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -
 
 def _gauge(name: str, text: str, *labels: str, mode: str = "livesum") -> Gauge:
     return Gauge(f"coatcheck_{name}", text, labels, registry=REGISTRY, multiprocess_mode=mode)  # type: ignore[arg-type]
+
+
+def observe_all(histogram: Histogram, values: Sequence[float]) -> None:
+    """As `observe` for each of the values, with one write for their sum and one for each bucket that gets any."""
+    histogram._sum.inc(sum(values))
+    for place, count in Tally(bisect_left(histogram._upper_bounds, value) for value in values).items():
+        histogram._buckets[place].inc(count)
 
 
 # The edge
