@@ -13,8 +13,8 @@ History = Mapping[str, Sequence[Vitals]]
 
 QUANTITIES = ("rss_mb", "descriptors", "threads", "connections")
 FILLED = ("mongod", "broker")
-"""Components whose memory fills for longer than a soak lasts, a database's with its cache and the embedded broker's with the
-bells of an hour: they are held to a limit instead."""
+"""Components whose memory fills for longer than a soak lasts, with the pages of a cache or the bells of an hour: they
+are held to a limit instead."""
 
 
 def growths(history: History) -> dict[str, float]:
