@@ -11,6 +11,7 @@ from uuid import UUID
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis import Case, Response
+from schemathesis.checks import CheckFunction
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from edge.app import EdgeServices, create_app
@@ -41,22 +42,22 @@ APP = create_app(EdgeServices(SETTINGS, STORE, Worker(STORE), PROVIDERS))
 # The sibling paths of the drop-in route are the same resource.
 schema = schemathesis.openapi.from_asgi("/openapi.json", APP).exclude(path_regex="^/openai/(openai/)?responses")
 
-UNSAID = [positive_data_acceptance, negative_data_rejection]
+UNSAID: list[CheckFunction] = [positive_data_acceptance, negative_data_rejection]
 """A schema cannot say all that a request needs: a text that is not blank, a key used once. And what nobody knows, a
 header for example, is no error."""
 
 
 @schema.parametrize()
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
-def test_every_answer_is_one_that_the_document_names(case: Case) -> None:
+def test_every_answer_is_one_that_the_document_names(case: Case[Any]) -> None:
     name_a_real_model(case)
     case.call_and_validate(excluded_checks=UNSAID)
 
 
-def name_a_real_model(case: Case) -> None:
+def name_a_real_model(case: Case[Any]) -> None:
     """Or nearly every request ends there."""
     body = case.body
-    if isinstance(body, dict) and isinstance(body.get("model"), str) and 0 < len(body["model"]) <= 256:
+    if isinstance(body, dict) and isinstance(model := body.get("model"), str) and 0 < len(model) <= 256:
         case.body = body | {"model": "openai/m"}
 
 
@@ -66,10 +67,10 @@ collected: Counter[int] = Counter()
 class Walk(schema.include(path_regex="/(embeddings|responses|rerank)").as_state_machine()):  # type: ignore[misc]
     """Submits, and collects by the ids of the answers."""
 
-    def before_call(self, case: Case) -> None:
+    def before_call(self, case: Case[Any]) -> None:
         name_a_real_model(case)
 
-    def validate_response(self, response: Response, case: Case, **options: Any) -> None:
+    def validate_response(self, response: Response, case: Case[Any], **options: Any) -> None:
         case.validate_response(response, excluded_checks=UNSAID)
         if case.operation.path.endswith("{job_id}"):
             collected[response.status_code] += 1

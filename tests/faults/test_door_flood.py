@@ -58,7 +58,7 @@ def test_two_thousand_slow_connections_leave_normal_clients_unharmed(mongod: Mon
         edge.end(submitted.json["id"], RESULT)
         before = p99(edge)
         files = edge.descriptors()
-        measured = []
+        measured: list[float] = []
         with flooded(edge, submitted.headers["location"]):
             while len(measured) < ROUNDS and (not measured or min(measured) > max(2 * before, NOTICED)):
                 measured.append(p99(edge))

@@ -29,7 +29,7 @@ class Lifespan:
     def __init__(self, app: Edge) -> None:
         self._orders: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answers: asyncio.Queue[Any] = asyncio.Queue()
-        self._task = asyncio.create_task(app({"type": "lifespan"}, self._orders.get, self._answers.put))
+        self._task = asyncio.ensure_future(app({"type": "lifespan"}, self._orders.get, self._answers.put))
 
     async def order(self, what: str) -> Any:
         await self._orders.put({"type": f"lifespan.{what}"})

@@ -135,7 +135,7 @@ async def test_many_viewers_cost_one_look(
     database: Database, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = []
-    gather_once = reader_module.gather
+    gather_once = gather
 
     async def counted(database: Database, settings: Settings) -> object:
         looks.append(threading.current_thread().name)

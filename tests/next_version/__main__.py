@@ -17,14 +17,15 @@ from shared.mongo import codec, moves
 
 def become_the_next_version() -> None:
     """Bump the document's version, and give it a field that comes with the next one."""
-    job.DOCUMENT_VERSION = codec.DOCUMENT_VERSION = moves.DOCUMENT_VERSION = job.DOCUMENT_VERSION + 1
+    for module in (codec, moves, job):
+        vars(module)["DOCUMENT_VERSION"] = job.DOCUMENT_VERSION + 1
     encode = codec.encode_new
 
     def with_a_new_field(*arguments: Any) -> bytes:
         document: dict[str, Any] = {**RawBSONDocument(encode(*arguments)), "priority": {"class": "next", "weight": 7}}
         return bson.encode(document)
 
-    codec.encode_new = with_a_new_field
+    vars(codec)["encode_new"] = with_a_new_field
 
 
 if __name__ == "__main__":

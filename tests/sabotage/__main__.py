@@ -30,7 +30,7 @@ def without_fencing() -> None:
         move = renew(*arguments)
         return replace(move, filter={"_id": move.filter["_id"]})
 
-    moves.renew = unfenced
+    vars(moves)["renew"] = unfenced
 
 
 def without_sweep() -> None:
@@ -41,7 +41,7 @@ def without_sweep() -> None:
     async def never(_fleet: Fleet) -> None:
         await asyncio.Event().wait()
 
-    Fleet.sweep = never  # type: ignore[method-assign]
+    Fleet.sweep = never  # type: ignore[method-assign, assignment]
 
 
 def without_majority_writes() -> None:

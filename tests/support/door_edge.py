@@ -28,7 +28,7 @@ T = TypeVar("T")
 START_SECONDS = 60.0
 PROVIDERS = '[providers.openai]\nbase_url = "http://127.0.0.1:1/v1"\n'
 ADMIN = re.compile(r"metrics and health of .* on http://127\.0\.0\.1:(\d+)")
-SHORT = {"max_request_bytes": 1_000_000, "body_timeout_seconds": 1, "header_timeout_seconds": 1}
+SHORT: dict[str, Any] = {"max_request_bytes": 1_000_000, "body_timeout_seconds": 1, "header_timeout_seconds": 1}
 """Settings whose bounds a test can wait for."""
 
 

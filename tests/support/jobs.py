@@ -7,7 +7,7 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 from uuid import UUID, uuid4
 
 from shared.content import Content
@@ -86,7 +86,15 @@ def claimed_job(
     )
 
 
-async def eventually(probe: Callable[[], T | Awaitable[T]], *, within: float = 10.0) -> T:
+@overload
+async def eventually(probe: Callable[[], Awaitable[T | None]], *, within: float = 10.0) -> T: ...
+
+
+@overload
+async def eventually(probe: Callable[[], T | None], *, within: float = 10.0) -> T: ...
+
+
+async def eventually(probe: Callable[[], Any], *, within: float = 10.0) -> Any:
     """Return the first truthy answer of `probe`; fail when there is none in time."""
     give_up = time.monotonic() + within
     while True:

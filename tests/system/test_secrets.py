@@ -174,11 +174,15 @@ def use(edge: EdgeProcess, key: str, other: str) -> list[str]:
         post(well, f"Content-Type: {key}", f"x-bf-vk: {key}", target=UPLOADS),
         head("GET /livez HTTP/3.7", f"x-bf-vk: {key}"),
     ]
+
+    def ended(location: str) -> Callable[[], bool]:
+        return lambda: edge.exchange(get(location, f"x-bf-vk: {key}")).status == 200
+
     answers = [edge.exchange(request) for request in requests]
     told = [answer.body.decode() + repr(answer.headers) for answer in answers]
     for answer in answers:
         if location := answer.headers.get("location"):
-            until(lambda location=location: edge.exchange(get(location, f"x-bf-vk: {key}")).status == 200, "ended", 60)
+            until(ended(location), "ended", 60)
             told += [edge.exchange(get(location, f"x-bf-vk: {secret}")).body.decode() for secret in (key, other)]
     assert sum('"status":"completed"' in each for each in told) >= 5
     assert sum('"status":"failed"' in each for each in told) >= 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ FORBIDDEN = re.compile(r"(?i)\bagpl|\bgpl|affero|sspl|busl|business source|commo
 
 def licence(name: str) -> str:
     """All that the installed package says about its licence, shortened to its first lines."""
-    about = metadata.metadata(name)
+    about: Any = metadata.metadata(name)  # a message of the email package, which its declared type hides
     classified = [line for line in about.get_all("Classifier") or [] if line.startswith("License")]
     said = [about.get("License-Expression") or "", (about.get("License") or "")[:200], *classified]
     return " | ".join(line for line in said if line)

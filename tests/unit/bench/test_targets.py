@@ -12,8 +12,16 @@ PARTS = {"edge": 0.3, "worker": 0.4, "upstream": 9.0}
 
 def row(stack: str, scenario: str, **figures: Any) -> dict[str, Any]:
     series = {"p50": 120.0, "p99": 160.0, "p999": 170.0}
-    base = {"accepted_per_s": 1000.0, "jobs_per_s": 500.0, "polls_per_s": 0.0, "polls": 0, "ended": 10, "failed": 0}
-    base |= {"unended": 0, "calls_per_job": 1.0, "callers": 128, "accept_ms": series, "result_ms": series}
+    base: dict[str, Any] = {"accepted_per_s": 1000.0, "jobs_per_s": 500.0, "polls_per_s": 0.0, "polls": 0}
+    base |= {
+        "ended": 10,
+        "failed": 0,
+        "unended": 0,
+        "calls_per_job": 1.0,
+        "callers": 128,
+        "accept_ms": series,
+        "result_ms": series,
+    }
     base |= {"poll_ms_seen": series, "cpu_ms": PARTS, "rss_mb": PARTS, "largest_mb": {"worker": 90, "mongod": 900}}
     return {"stack": stack, "scenario": scenario, "upstream": {"repeated": 0}, **base, **figures}
 

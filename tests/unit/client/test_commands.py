@@ -283,7 +283,12 @@ def test_a_second_ctrl_c_or_a_term_leaves_at_once(
     heard = threading.Event()
     heard.set()
     stop = Runner.stop
-    monkeypatch.setattr(Runner, "stop", lambda runner: (stop(runner), heard.set()))
+
+    def stop_and_tell(runner: Runner) -> None:
+        stop(runner)
+        heard.set()
+
+    monkeypatch.setattr(Runner, "stop", stop_and_tell)
 
     def interrupted(request_type: str, body: Any) -> Any:
         if signals and heard.is_set():  # two signals at the same moment can reach a process as one

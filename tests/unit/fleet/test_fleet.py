@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -177,9 +177,13 @@ async def test_stopping_lets_short_work_finish(store: FakeStore) -> None:
 async def test_a_job_given_back_too_often_ends_with_the_reason(store: FakeStore) -> None:
     provider = Hanging()
     job = await submitted(store)
+
+    def called(times: int) -> Callable[[], bool]:
+        return lambda: len(provider.calls) == times
+
     for turn in range(SETTINGS.max_releases):
         async with running(make_fleet(store, {"openai": provider})) as fleet:
-            await eventually(lambda turn=turn: len(provider.calls) == turn + 1)
+            await eventually(called(turn + 1))
             await fleet.stop()
     view = (await store.collect([job.id]))[job.id]
     assert (view.status, view.status_code) == (Status.FAILED, 500)

@@ -261,7 +261,7 @@ def test_a_closed_event_loop_ends_the_thread(made: list[StubConsumer], heard: He
 async def test_fetches_wait_shorter_while_bells_come(
     made: list[StubConsumer], listener: BellListener, heard: Heard
 ) -> None:
-    await until(lambda: made and made[0].polls > 0)
+    await until(lambda: bool(made) and made[0].polls > 0)
     assert made[0].arguments["fetch_max_wait_ms"] == 500
     quick = BellListener(
         Settings(kafka_busy_fetch_wait_seconds=0.02, kafka_topic_prefix="c"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -108,7 +110,9 @@ def test_answers_depend_on_the_request_alone(request_type: str, size: int) -> No
 def test_another_input_gives_another_answer() -> None:
     for request_type in ("chat_completion", "embedding", "rerank", "speech"):
         fields = read_request(content_of(request_type))
-        changed = {name: "other" if isinstance(value, str) else ["other"] for name, value in fields.items()}
+        changed: dict[str, Any] = {
+            name: "other" if isinstance(value, str) else ["other"] for name, value in fields.items()
+        }
         changed |= {"messages": [{"content": "other"}]}
         assert answer_to(request_type, fields, "m", 0).body != answer_to(request_type, changed, "m", 0).body
 

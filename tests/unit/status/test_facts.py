@@ -106,7 +106,8 @@ def modality(name: str = "text", **more: Any) -> Modality:
 
 
 def process(component: str, **more: Any) -> Process:
-    return Process(**({"name": f"{component}-1", "component": component, "version": "1", "seconds_ago": 2.0} | more))
+    shown: dict[str, Any] = {"name": f"{component}-1", "component": component, "version": "1", "seconds_ago": 2.0}
+    return Process(**(shown | more))
 
 
 WELL = [process("edge"), process("keeper"), process("worker", serves=("text",), slots=10)]
