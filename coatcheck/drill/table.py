@@ -77,7 +77,7 @@ def _bound(bound: str, figures: Mapping[str, float]) -> str:
     name, sign, limit = bound.split()
     value = figures.get(name)
     held = value is not None and (value <= float(limit) if sign == "<=" else value >= float(limit))
-    said = "not measured" if value is None else f"{value:.3g}"
+    said = "not measured" if value is None else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
     return f"{name} {said}" if held else f"**{name} {said}, not {sign} {limit}**"
 
 

@@ -19,8 +19,8 @@ def report(scenario: str = "calm", **more: Any) -> dict[str, Any]:
         "repeated_calls": 4,
         "failed": 0,
         "violations": [],
-        "bounds": ["failed <= 0", "submit_max <= 4", "claim_p50 >= 1"],
-        "figures": {"result_p50": 0.31, "result_p95": 2.0, "result_max": 17.04, "refusals": 158, "submit_max": 3.456},
+        "bounds": ["failed <= 0", "submit_max <= 4", "kept <= 6000", "claim_p50 >= 1"],
+        "figures": {"result_p50": 0.31, "result_p95": 2.0, "result_max": 17.04, "refusals": 158, "submit_max": 3.456, "kept": 3658},
         "seed": 7,
         **more,
     }
@@ -29,7 +29,7 @@ def report(scenario: str = "calm", **more: Any) -> dict[str, Any]:
 def test_a_row_shows_what_was_counted_and_each_bound_with_its_figure() -> None:
     assert row(report()) == (
         "| `calm` | 300 | 0, 0, 0, 0 | 4 | 0 | 0.3 | 2.0 | 17.0 | 158 |  "
-        "| submit_max 3.46; **claim_p50 not measured, not >= 1** | 7 |"
+        "| submit_max 3.46; kept 3658; **claim_p50 not measured, not >= 1** | 7 |"
     )
 
 
