@@ -20,7 +20,14 @@ def report(scenario: str = "calm", **more: Any) -> dict[str, Any]:
         "failed": 0,
         "violations": [],
         "bounds": ["failed <= 0", "submit_max <= 4", "kept <= 6000", "claim_p50 >= 1"],
-        "figures": {"result_p50": 0.31, "result_p95": 2.0, "result_max": 17.04, "refusals": 158, "submit_max": 3.456, "kept": 3658},
+        "figures": {
+            "result_p50": 0.31,
+            "result_p95": 2.0,
+            "result_max": 17.04,
+            "refusals": 158,
+            "submit_max": 3.456,
+            "kept": 3658,
+        },
         "seed": 7,
         **more,
     }
