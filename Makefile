@@ -48,7 +48,7 @@ style:
 
 types:
 	$(BIN)/mypy
-	$(BIN)/mypy -p deploy.dashboards -p tests.deploy
+	$(BIN)/mypy -p deploy.dashboards -p tests
 	cd client && ../$(BIN)/mypy
 
 unit:

@@ -32,5 +32,7 @@ def test_many_observations_at_once_are_many_observations(values: list[float]) ->
     for value in values:
         single.observe(value)
     observe_all(together, values)
-    samples = [[(each.name, each.labels, each.value) for each in of.collect()[0].samples] for of in (single, together)]
+    samples = [
+        [(each.name, each.labels, each.value) for each in next(iter(of.collect())).samples] for of in (single, together)
+    ]
     assert [s for s in samples[0] if "created" not in s[0]] == [s for s in samples[1] if "created" not in s[0]]
