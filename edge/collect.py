@@ -25,6 +25,8 @@ MAX_WAITING = 8192
 MAX_STALL_SECONDS = 3.0
 SPACING_SECONDS = 0.01
 """Least time between two reads: one for eight ids costs hardly more than one for a single id."""
+UNSPACED_IDS = 32
+"""So many ids are read at once: waiting for more would spare little and only make them wait."""
 MAX_CONFIRMATIONS = 16
 FIRST_LOOK_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.25
@@ -45,6 +47,7 @@ class Collector:
             max_waiting=MAX_WAITING,
             max_stall=MAX_STALL_SECONDS,
             spacing=SPACING_SECONDS,
+            unspaced=UNSPACED_IDS,
             on_batch=COLLECT_BATCH.observe,
         )
 

@@ -21,7 +21,8 @@ class GroupCommit(Generic[Item, Outcome]):
     every caller of that batch gets the error. More than `max_waiting` items in line, or a batch in flight for longer
     than `max_stall` seconds, refuse new items with Overloaded; if that batch then fails, so is who waits in line, for
     nobody shall wait for two failures in turn. Batches start at least `spacing` seconds apart, for a
-    flush that costs hardly more for many items than for one.
+    flush that costs hardly more for many items than for one; one of `unspaced` items is worth its cost and leaves at
+    once.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class GroupCommit(Generic[Item, Outcome]):
         max_waiting: int = 1 << 62,
         max_stall: float = float("inf"),
         spacing: float = 0.0,
+        unspaced: int = 1 << 62,
         on_batch: Callable[[int], None] = lambda _size: None,
     ) -> None:
         self._flush = flush
@@ -41,6 +43,8 @@ class GroupCommit(Generic[Item, Outcome]):
         self._max_waiting = max_waiting
         self._max_stall = max_stall
         self._spacing = spacing
+        self._unspaced = min(unspaced, max_items)
+        self._pause: asyncio.Future[None] | None = None
         self._on_batch = on_batch
         self._line: deque[tuple[Item, int, asyncio.Future[Outcome]]] = deque()
         self._runner: asyncio.Task[None] | None = None
@@ -60,6 +64,8 @@ class GroupCommit(Generic[Item, Outcome]):
             raise _overloaded()
         future: asyncio.Future[Outcome] = loop.create_future()
         self._line.append((item, size, future))
+        if self._pause is not None and len(self._line) >= self._unspaced:
+            _end(self._pause)
         return await future
 
     @property
@@ -78,8 +84,7 @@ class GroupCommit(Generic[Item, Outcome]):
             # One turn of the loop lets everything that is ready now join the first batch.
             await asyncio.sleep(0)
             while self._line:
-                if (early := self._next_at - loop.time()) > 0:
-                    await asyncio.sleep(early)
+                await self._space(loop)
                 batch = self._take()
                 self._batch_started = loop.time()
                 self._next_at = self._batch_started + self._spacing
@@ -87,6 +92,18 @@ class GroupCommit(Generic[Item, Outcome]):
                 await self._send(batch)
         finally:
             self._runner = None
+
+    async def _space(self, loop: asyncio.AbstractEventLoop) -> None:
+        early = self._next_at - loop.time()
+        if early <= 0 or len(self._line) >= self._unspaced:
+            return
+        self._pause = loop.create_future()
+        timer = loop.call_later(early, _end, self._pause)
+        try:
+            await self._pause
+        finally:
+            timer.cancel()
+            self._pause = None
 
     def _take(self) -> list[tuple[Item, int, asyncio.Future[Outcome]]]:
         batch = [self._line.popleft()]
@@ -112,6 +129,11 @@ class GroupCommit(Generic[Item, Outcome]):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
+
+
+def _end(pause: asyncio.Future[None]) -> None:
+    if not pause.done():
+        pause.set_result(None)
 
 
 def _overloaded() -> Overloaded:

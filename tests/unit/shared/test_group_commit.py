@@ -57,6 +57,22 @@ async def test_batches_with_a_spacing_gather_what_comes_meanwhile() -> None:
     assert gate.batches == [[1], [2, 3]]
 
 
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_batch_worth_its_cost_does_not_wait_for_its_time(at_once: bool) -> None:
+    gate, loop = Gate(), asyncio.get_running_loop()
+    commit = GroupCommit(gate.flush, max_items=8, spacing=600.0, unspaced=3)
+    began = loop.time()
+    await commit.submit(1)
+    asked = []
+    for number in (2, 3, 4):
+        asked.append(asyncio.create_task(commit.submit(number)))
+        if not at_once:
+            await asyncio.sleep(0.01)
+    assert await asyncio.gather(*asked) == [4, 6, 8]
+    assert gate.batches == [[1], [2, 3, 4]]
+    assert loop.time() - began < 300
+
+
 async def test_each_caller_gets_his_own_outcome() -> None:
     commit = GroupCommit(Gate().flush, max_items=8)
     outcomes = await asyncio.gather(*(commit.submit(number) for number in (1, -2, 3)), return_exceptions=True)
