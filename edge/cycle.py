@@ -65,9 +65,22 @@ class RequestCycle(RequestResponseCycle):
         self.body = bytearray()
 
     async def run_asgi(self, app: ASGI3Application) -> None:
-        """Serve the request."""
-        await super().run_asgi(app)
-        self.server_state.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+        """Serve the request. What the application leaves open after an error ends with the connection."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except BaseException as error:
+            self.logger.error("the application failed", exc_info=error)
+        finally:
+            if not self.response_complete and not self.disconnected:
+                await self._give_up()
+            self.on_response = _nothing
+            self.server_state.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _give_up(self) -> None:
+        if self.response_started:
+            self.transport.close()
+        else:
+            await self.send_500_response()
 
     async def receive(self) -> ASGIReceiveEvent:
         """The next piece of the body, or the end of the connection."""
@@ -149,6 +162,10 @@ class RequestCycle(RequestResponseCycle):
             self.transport.write(head)
         if body:
             self.transport.write(body)
+
+
+def _nothing() -> None:
+    """Stands where the connection was told of the end of an answer: what holds each other would be garbage."""
 
 
 class Signal(asyncio.Event):

@@ -11,7 +11,7 @@ from falcon.asgi import Request, Response
 
 from edge.access import Access
 from edge.asgi_types import Receive, Scope, Send
-from edge.request import EdgeRequest
+from edge.request import EdgeRequest, EdgeResponse
 
 _BODILESS = frozenset({204, 304})
 
@@ -34,7 +34,7 @@ class EdgeApp(falcon.asgi.App[Request, Response]):
             return
         first_event = await receive() if "body" in scope["state"] else None
         req = EdgeRequest(scope, receive, first_event, self.req_options)
-        resp = Response(options=self.resp_options)
+        resp = EdgeResponse(self.resp_options)
         await self._respond(req, resp)
         self._access.observe(req, resp)
         await _answer(req, resp, send, self.resp_options.default_media_type)

@@ -128,7 +128,7 @@ def read_headers(raw: RawHeaders) -> CallHeaders:
             passed = name[len(_FORWARD_PREFIX) :].decode("latin-1").lower()
             if passed and passed not in NEVER_FORWARDED and not passed.startswith("x-bf-"):
                 forward.append((passed, _forwardable(passed, value)))
-    key = None if _KEY_SOURCES.isdisjoint(values) else _virtual_key(values)
+    key = None if not values or _KEY_SOURCES.isdisjoint(values) else _virtual_key(values)
     return CallHeaders(values, tuple(forward), key)
 
 

@@ -147,17 +147,19 @@ class HardenedProtocol(HttpToolsProtocol):
 
     def _scope(self) -> HTTPScope:
         """The ASGI scope of the head that has come. Raises for a target that is none."""
-        parser = self.parser
-        url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii")
+        parser, raw_path, query = self.parser, self.url, b""
+        if raw_path[:1] != b"/" or b"?" in raw_path or b"#" in raw_path:
+            url = httptools.parse_url(raw_path)
+            raw_path, query = url.path, url.query or b""
+        path = raw_path.decode("ascii")
         scope = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
             "http_version": parser.get_http_version(),
             "method": parser.get_method().decode("ascii"),
             "path": unquote(path) if "%" in path else path,
-            "raw_path": url.path,
-            "query_string": url.query or b"",
+            "raw_path": raw_path,
+            "query_string": query,
             "root_path": "",
             "headers": self.headers,
             "server": self.server,

@@ -1,12 +1,13 @@
-"""A request as the resources see it: Falcon's, of which only what nearly every request needs is made at once."""
+"""Requests and responses as the resources see them: Falcon's, of which only what nearly all need is made at once."""
 
 from __future__ import annotations
 
 from time import perf_counter
 from typing import Any
 
-from falcon.asgi import Request
+from falcon.asgi import Request, Response
 from falcon.request import RequestOptions
+from falcon.response import ResponseOptions
 
 from edge.asgi_types import Message, Receive, Scope
 
@@ -51,3 +52,19 @@ class EdgeRequest(Request):
             event = await self._receive()
             pieces.append(event.get("body", b""))
         return b"".join(pieces)
+
+
+class EdgeResponse(Response):
+    """Falcon's response, without a context. What is set rarely is a default of the class."""
+
+    text = None
+    stream = None
+    _cookies = None
+    _extra_headers = None
+    _media = None
+
+    def __init__(self, options: ResponseOptions) -> None:
+        self.options = options
+        self.status = 200
+        self._headers = {}
+        self._data = None
