@@ -21,6 +21,7 @@ from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyM
 from pymongo.read_concern import ReadConcern
 
 from shared.errors import SettingsError, StoreUnavailable
+from shared.look_up import bound_look_ups
 from shared.metrics import CLOCK_OFFSET, STORE_CALLS, STORE_FAILURES
 from shared.settings import Settings
 
@@ -181,6 +182,7 @@ async def connect(
         if role in ("edge", "operator")
         else max(10.0, settings.mongodb_timeout_seconds)
     )
+    bound_look_ups()
     async with _client(settings, role) as client:
         database = Database(client, settings.mongodb_database, timeout)
         try:
