@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
+from coatcheck.drill.scenarios import SCENARIOS
 from coatcheck.drill.table import merged, row, vitals_table
 
 
@@ -54,3 +56,9 @@ def test_a_new_report_replaces_its_row_and_no_other() -> None:
     old = merged("", [report("calm"), report("edge-kill", seed=1)])
     new = merged(old, [report("edge-kill", seed=2)])
     assert [re.sub(r"\| 1 \|$", "| 2 |", line) for line in old.splitlines()] == new.splitlines()
+
+
+def test_every_scenario_has_a_measured_row_on_the_page() -> None:
+    page = Path(__file__).parents[3] / "docs" / "reliability.md"
+    measured = set(re.findall(r"^\| `([\w-]+)`", page.read_text(), re.MULTILINE))
+    assert set(SCENARIOS) - measured == set()
