@@ -120,6 +120,11 @@ class EdgeProcess(ServerProcess):
         assert found
         return int(found[1]) * 1024
 
+    def cpu_seconds(self) -> float:
+        """CPU time that the server process has used so far."""
+        fields = Path(f"/proc/{self.server_pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def _ready(self) -> bool:
         return ADMIN.search(self.log()) is not None and ask(self.port, "/readyz")[0] == 200
 
