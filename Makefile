@@ -17,6 +17,9 @@ CODE := coatcheck edge shared workers client tests bench examples deploy
 SOURCES = $(wildcard $(CODE))
 TIERS ?= $(wildcard tests/unit tests/contract tests/integration tests/system)
 
+# Unit tests that wait for timers and processes more than they compute: beside the others they cost no time.
+WAITING := $(addprefix tests/unit/,batch cli client fleet kafka)
+
 EXTRA_LOCKS := models-speech models-transcription models-ocr models-chat
 # No index address gets into the files. All but the peers', which has an environment of its own, come from one
 # resolution, so that any of them can be installed together.
@@ -24,7 +27,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --custom-compile-command "make lock" --excludes requirements/never.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check style types unit contract client-tests format lock sbom audit drill bench docs
+.PHONY: help run test check style types unit waiting providers contract client-tests format lock sbom audit drill bench docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +43,7 @@ test: ## Tests on real servers; TEST_KAFKA=apache takes Apache Kafka (Java, Mave
 
 check: ## Format, lint, types, unit tests with few examples, contracts on fakes: within a minute
 	@$(ENVIRONMENT) test
-	@$(MAKE) --no-print-directory --keep-going -j 4 style unit contract types client-tests
+	@$(MAKE) --no-print-directory --keep-going -j 6 waiting providers contract style unit types client-tests
 
 style:
 	$(BIN)/ruff format --check --quiet $(SOURCES)
@@ -52,11 +55,18 @@ types:
 	cd client && ../$(BIN)/mypy
 
 unit:
-	$(BIN)/python -m pytest -q --hypothesis-profile=quick tests/unit
+	$(BIN)/python -m pytest -q --hypothesis-profile=quick tests/unit $(addprefix --ignore=,$(WAITING))
 
+waiting:
+	$(BIN)/python -m pytest -q --hypothesis-profile=quick $(WAITING)
+
+# Without the thousands of generated requests, which make test sends.
 contract:
 	$(BIN)/python -m pytest -q --hypothesis-profile=quick -p tests.support.fakes_only tests/contract \
-		--ignore=tests/contract/test_openapi.py  # thousands of generated requests: make test sends them
+		--ignore=tests/contract/test_openapi.py --ignore-glob='*/test_provider*.py'
+
+providers:
+	$(BIN)/python -m pytest -q --hypothesis-profile=quick -p tests.support.fakes_only tests/contract/test_provider*.py
 
 client-tests:
 	cd client && ../$(BIN)/python -m pytest -q
