@@ -149,13 +149,25 @@ for _name, _says in (
     kind(_name, _says, PROCESSES, missing=_linux)(partial(_network, _name))  # type: ignore[arg-type]
 
 
-@kind("clock", "its wall clock is wrong, later right again", (*PRODUCT, "mongod"), missing=preload.what_is_missing)
-async def _clock(cluster: Cluster, fault: Fault, victims: Sequence[Member]) -> AsyncIterator[None]:
+async def _preloaded(
+    wrong: Literal["wrong_by", "sync_takes", "look_up_takes"],
+    cluster: Cluster,
+    fault: Fault,
+    victims: Sequence[Member],
+) -> AsyncIterator[None]:
     for member in victims:
-        cluster.preload.set(member.name, wrong_by=fault.amount)
+        cluster.preload.set(member.name, **{wrong: fault.amount})
     yield
     for member in victims:
         cluster.preload.set(member.name)
+
+
+for _name, _says, _components, _wrong in (
+    ("clock", "its wall clock is wrong, later right again", (*PRODUCT, "mongod"), "wrong_by"),
+    ("disk-slow", "each sync of a file to its disk takes so much longer", ("mongod",), "sync_takes"),
+    ("look-up", "look-ups of hosts take so much longer; negative: fail", PRODUCT, "look_up_takes"),
+):
+    kind(_name, _says, _components, missing=preload.what_is_missing)(partial(_preloaded, _wrong))  # type: ignore[arg-type]
 
 
 async def _start_again(cluster: Cluster, members: Sequence[Member]) -> None:

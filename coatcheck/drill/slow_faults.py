@@ -8,8 +8,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Sequence
 
-from coatcheck.drill import preload
-from coatcheck.drill.cluster import PRODUCT, Cluster
+from coatcheck.drill.cluster import Cluster
 from coatcheck.drill.faults import PROCESSES, kind
 from coatcheck.drill.member import Member
 from coatcheck.drill.network import Trouble
@@ -37,24 +36,6 @@ async def _stop_and_go(victims: Sequence[Member], stopped: float) -> None:
             for member in victims:
                 member.signal(number)
             await asyncio.sleep(pause)
-
-
-@kind("disk-slow", "each sync of a file to its disk takes so much longer", ("mongod",), missing=preload.what_is_missing)
-async def _disk_slow(cluster: Cluster, fault: Fault, victims: Sequence[Member]) -> AsyncIterator[None]:
-    for member in victims:
-        cluster.preload.set(member.name, sync_takes=fault.amount)
-    yield
-    for member in victims:
-        cluster.preload.set(member.name)
-
-
-@kind("look-up", "look-ups of hosts take so much longer; negative: fail", PRODUCT, missing=preload.what_is_missing)
-async def _look_up(cluster: Cluster, fault: Fault, victims: Sequence[Member]) -> AsyncIterator[None]:
-    for member in victims:
-        cluster.preload.set(member.name, look_up_takes=fault.amount)
-    yield
-    for member in victims:
-        cluster.preload.set(member.name)
 
 
 @kind("flaky", "all links: up to 0.2 s late, and a connection in a hundred is reset each second", ("everything",))
