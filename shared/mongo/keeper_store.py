@@ -94,7 +94,7 @@ class KeeperVerbs:
 
     async def _count(self, modality: str, status: str, now: datetime) -> Backlog:
         """Count one pair up to the cap, and find who has been due for longest."""
-        query = {"modality": modality, "status": status, "wake_at": {"$gt": _EPOCH}}
+        query = _live(modality, status)
         with self._db.bounded("counting"):
             count = await self._db.jobs.count_documents(query, hint="due", limit=COUNT_CAP)
             first = await self._db.jobs.find(query, {"wake_at": True}).hint("due").sort("wake_at", 1).limit(1).to_list()
@@ -102,15 +102,19 @@ class KeeperVerbs:
         return Backlog(modality, status, count, count >= COUNT_CAP, oldest)
 
     async def at_least(self, modality: str, count: int) -> bool:
-        query = {"modality": modality, "status": Status.PENDING.value, "wake_at": {"$gt": _EPOCH}}
         with self._db.bounded("counting a long backlog"):
-            return await self._db.jobs.count_documents(query, hint="due", limit=count) >= count
+            return await self._db.jobs.count_documents(_live(modality, "pending"), hint="due", limit=count) >= count
 
     async def declare_full(self, modalities: Collection[str]) -> None:
         until = self._db.now() + timedelta(seconds=FULL_SECONDS)
         document = {"modalities": sorted(modalities), "until": until}
         with self._db.bounded("saying what is full"):
             await self._db.meta.replace_one({"_id": "full"}, document, upsert=True)
+
+
+def _live(modality: str, status: str) -> dict[str, Any]:
+    """The filter of jobs in one state, so that the index of live jobs alone answers."""
+    return {"modality": modality, "status": status, "wake_at": {"$gt": _EPOCH}}
 
 
 def _age(wake_at: datetime, now: datetime) -> float:
