@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from shared.kafka.ringer import Ringer
 
 
+_RING_SECONDS = 4.0
+"""For learning the topics and sending; without a broker nobody waits longer for his copies."""
+
+
 class JobId(click.ParamType[UUID]):
     """A job id as the API gives it out."""
 
@@ -94,8 +98,7 @@ def requeue(job_ids: tuple[UUID, ...], as_json: bool) -> None:
         try:
             return await _copy_all(OperatorStore(database), ringer, job_ids, as_json)
         finally:
-            await ringer.connected()
-            await ringer.close()
+            await ringer.close(_RING_SECONDS)
 
     if ask(settings, copy):
         click.get_current_context().exit(1)

@@ -54,7 +54,6 @@ class Ringer:
         self._lock = threading.Lock()
         self._unacked = 0
         self._all_acked = threading.Event()
-        self._asked = threading.Event()
         self._trouble_since: float | None = None
         self._alarm_due = 0.0
         self._built_at = 0.0
@@ -75,10 +74,6 @@ class Ringer:
         else:
             self._line.put((modality, ids))
 
-    async def connected(self, seconds: float = 2.0) -> None:
-        """Wait until the topics are known, or were asked for in vain. Whoever rings and closes at once needs it."""
-        await asyncio.to_thread(self._asked.wait, seconds)
-
     async def close(self, seconds: float = 2.0) -> None:
         """Send what was handed in and wait for it, for at most `seconds`."""
         if self._closing or not self._thread.is_alive():
@@ -96,7 +91,6 @@ class Ringer:
 
     def _run(self) -> None:
         producer = self._build()
-        self._asked.set()
         last = False
         while not last:
             waiting, last = self._take()
@@ -137,10 +131,14 @@ class Ringer:
             return None
         deadline = self._built_at + _METADATA_SECONDS
         unknown = set(self._topics.values())
-        while unknown and time.monotonic() < deadline and not self._closing:
+        while unknown and time.monotonic() < deadline and not self._idle_and_closing():
             unknown = {topic for topic in unknown if not _knows(producer, topic)}
             time.sleep(0.01)
         return producer
+
+    def _idle_and_closing(self) -> bool:
+        """Whether the end is all that is left in the line: nobody needs the topics any more."""
+        return self._closing and self._line.qsize() <= 1
 
     def _take(self) -> tuple[dict[str, list[UUID]], bool]:
         """Wait for a call, then take all there are: ids by modality, and whether that was the last."""
