@@ -17,6 +17,7 @@ from deploy.dashboards.__main__ import FOLDER, documents, text
 from shared.exporter import declared
 from shared.exporter import render as exposition
 from tests.deploy.matrix import MATRIX
+from tests.deploy.pods import Pod
 from tests.deploy.promql import check_expressions, promtool, series_names, used_matchers, used_names
 from tests.deploy.release import Release
 from tests.deploy.traffic import Traffic
@@ -121,12 +122,15 @@ def prometheus(release: Release, tmp_path_factory: pytest.TempPathFactory) -> It
     )
     with watching:
         _mishaps(release, key, early=True)
+        doomed = release.pods["worker"][-1]
+        _keep_busy(release, key, doomed)
         models = ["scripted/ok", "scripted/latency=900", "scripted/fail=0.5,status=503"]
         with Traffic(release.endpoints, key, models, 20) as traffic:
             deadline = time.monotonic() + 6
             while time.monotonic() < deadline:
                 _mishaps(release, key, early=False)
-            release.pods["worker"].pop().kill()
+            release.pods["worker"].remove(doomed)
+            doomed.kill()
             release.scale("worker", 1)
             deadline = time.monotonic() + 120  # a lease, and the time that its holder gets to come back
             while not watching.query("sum(coatcheck_provider_calls_repeated_total) > 0"):
@@ -134,6 +138,18 @@ def prometheus(release: Release, tmp_path_factory: pytest.TempPathFactory) -> It
                 time.sleep(0.2)
             yield watching
         assert traffic.open == set()
+
+
+def _keep_busy(release: Release, key: str, doomed: Pod) -> None:
+    """Submit jobs that outlast the traffic until this worker runs one: killed, it leaves a call to be made again."""
+    host, port = doomed.address("admin")
+    deadline = time.monotonic() + 60
+    while not re.search(r"^coatcheck_slots_busy [1-9]", httpx.get(f"http://{host}:{port}/metrics").text, re.MULTILINE):
+        assert time.monotonic() < deadline, f"{doomed.name} got no job: {doomed.text()}"
+        body = {"model": "scripted/latency=20000", "input": "hi"}
+        url = f"{release.endpoints.pick()}/v1/async/embeddings"
+        httpx.post(url, headers={"Authorization": f"Bearer {key}"}, json=body).raise_for_status()
+        time.sleep(0.2)
 
 
 def _mishaps(release: Release, key: str, *, early: bool) -> None:
