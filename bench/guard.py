@@ -17,13 +17,13 @@ from pathlib import Path
 import click
 
 from bench.guarded import JOBS, functions, rounds
+from bench.plain import unit
 
 FIGURES = Path(__file__).with_name("guard.json")
 BOUND = 2.0
 """How many times its committed figure an operation may cost: other machines and Pythons differ by a third."""
 ROUNDS = 15
 ROUND_SECONDS = 0.02
-UNIT_LOOPS = 3000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +38,6 @@ class Change:
     def too_slow(self) -> bool:
         """Whether it is above the bound."""
         return self.measured > self.committed * BOUND
-
-
-def unit() -> None:
-    """A thousandth of it is the unit: calls, attributes, dictionaries, bytes and JSON, as in the code watched."""
-    kept: dict[str, bytes] = {}
-    for number in range(UNIT_LOOPS):
-        key = f"key-{number & 63}"
-        kept[key] = b"".join((key.encode(), b'":"', str(number).encode(), b'"'))
-        if not number & 31:
-            json.loads(json.dumps({"model": key, "input": [key, number], "nested": {"a": 1.5, "b": None}}))
 
 
 def microseconds_of_cpu(work: Callable[[], object]) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import json
+import platform
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,7 @@ from kafka import KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 from pymongo import AsyncMongoClient, WriteConcern
 
+from bench.plain import unit
 from shared.content import Content
 from shared.ids import new_job_id
 from shared.job import NewJob
@@ -116,7 +118,21 @@ async def _rate(once: Callable[[], Awaitable[int]], at_a_time: int) -> dict[str,
     return {"per_s": done / (time.perf_counter() - began), "cpu_ms": (time.process_time() - cpu) * 1000 / done}
 
 
-REFERENCES = {"insert_many": insert_many, "produce": produce, "upstream_calls": upstream_calls}
+async def python(_: str) -> dict[str, Any]:
+    """Plain Python, the piece of work that the regression guard counts in: some builds are half as fast as others."""
+    began, cpu, done = time.perf_counter(), time.process_time(), 0
+    while time.perf_counter() - began < SECONDS:
+        unit()
+        done += 1
+    rate, used = done / (time.perf_counter() - began), time.process_time() - cpu
+    return {
+        "per_s": rate,
+        "cpu_ms": used * 1000 / done,
+        "build": f"{sys.version.split()[0]}, {platform.python_compiler()}",
+    }
+
+
+REFERENCES = {"insert_many": insert_many, "produce": produce, "upstream_calls": upstream_calls, "python": python}
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ def _references(rows: Sequence[Row]) -> list[str]:
     lines = ["| Limit of this machine, same run | a second | CPU ms each |", "|---|---|---|"]
     for row in rows:
         if row["stack"] == "reference":
-            lines.append(f"| {row['scenario']} | {row['per_s']:,.0f} | {row['cpu_ms']:.3f} |")
+            build = f" ({row['build']})" if "build" in row else ""
+            lines.append(f"| {row['scenario']}{build} | {row['per_s']:,.0f} | {row['cpu_ms']:.3f} |")
         elif row["stack"] == "constant":
             what = f"constant answer, {row['callers']} callers"
             lines.append(f"| {what} | {row['accepted_per_s']:,.0f} | {stack_cpu(row):.3f} |")

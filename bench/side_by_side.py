@@ -145,7 +145,7 @@ async def _references(directory: Path, stacks: Sequence[Running], loads: Loads, 
             mode = {"mode": "submit", "callers": 128 if name == scenarios.SUBMIT else 64, "jobs": 0, "period": "2s"}
             row = await measure(bare, Scenario(name, mode), loads, upstream)
             rows.add(row)
-    arguments = {"upstream_calls": upstream.url}
+    arguments = {"python": "", "upstream_calls": upstream.url}
     for running in stacks:
         if running.name == PRODUCT:
             arguments |= {"insert_many": running.database, "produce": running.bootstrap}
