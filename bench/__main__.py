@@ -18,8 +18,10 @@ from bench.growth import SIZES, growth
 from bench.kill import kill_workers
 from bench.loadgen import GoMissing, Loads, Upstream
 from bench.measure import Row
+from bench.memory import memory
 from bench.noisy import noisy
 from bench.plots import plots
+from bench.scale import COUNTS, scale
 from bench.side_by_side import Plan, Rows, Thoroughness, compare
 from bench.sizing import sizing
 from bench.tuning import tuning
@@ -119,6 +121,22 @@ def drain_command(broker: str, jobs: int, workers: int) -> None:
 def growth_command(broker: str, sizes: str) -> None:
     """Measure the product with few and with many stored jobs."""
     study(lambda *parts: growth([int(size) for size in sizes.split(",")], broker, *parts))
+
+
+@main.command("scale")
+@BROKER
+@click.option("--counts", default=",".join(map(str, COUNTS)), show_default=True, help="Numbers of processes.")
+def scale_command(broker: str, counts: str) -> None:
+    """Measure the product with one, two and four edge processes and workers."""
+    study(lambda *parts: scale([int(count) for count in counts.split(",")], broker, *parts))
+
+
+@main.command("memory")
+@BROKER
+@click.option("--jobs", default=1_000_000, show_default=True, help="About 1,000 a second.")
+def memory_command(broker: str, jobs: int) -> None:
+    """Watch the memory of every process over very many jobs."""
+    study(lambda *parts: memory(jobs, broker, *parts))
 
 
 @main.command("bells")

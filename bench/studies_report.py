@@ -1,4 +1,4 @@
-"""The tables of kills, drains, growth, bells and noisy keys, as lines of Markdown."""
+"""The tables of kills, drains, growth, scale, memory, bells and noisy keys, as lines of Markdown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from bench.targets import Row, stack_cpu
 
 def studies(rows: Sequence[Row]) -> list[str]:
     """A table for each study that was run."""
-    tables = (_kills(rows), _drains(rows), _verbs(rows), _growth(rows), _bells(rows), _noisy(rows))
+    tables = (
+        _kills(rows),
+        _drains(rows),
+        _verbs(rows),
+        _growth(rows),
+        _scale(rows),
+        _memory(rows),
+        _bells(rows),
+        _noisy(rows),
+    )
     return [line for table in tables if len(table) > 2 for line in ["", *table]]
 
 
@@ -54,16 +63,40 @@ def _verbs(rows: Sequence[Row]) -> list[str]:
 def _growth(rows: Sequence[Row]) -> list[str]:
     lines = _head("Jobs stored and load", "a second", "p50 / p99 ms", "CPU ms each", "others")
     for row in rows:
-        if " stored: " not in row["scenario"] or "mode" not in row or row["scenario"].endswith("backlog gone"):
-            continue
-        figure, series = {
-            "storm": ("polls_per_s", "poll_ms_seen"),
-            "result": ("jobs_per_s", "result_ms"),
-            "submit": ("accepted_per_s", "accept_ms"),
-        }[row["mode"]]
-        latency = f"{row[series]['p50']:,.0f} / {row[series]['p99']:,.0f}"
-        each = f"{stack_cpu(row):.2f}: mongod {row['cpu_ms']['mongod']:.2f}"
-        lines.append(_line(row["scenario"], f"{row[figure]:,.0f}", latency, each, f"{row['others_percent']} %"))
+        if " stored: " in row["scenario"] and "mode" in row and not row["scenario"].endswith("backlog gone"):
+            lines.append(_line(row["scenario"], *_load(row)))
+    return lines
+
+
+def _scale(rows: Sequence[Row]) -> list[str]:
+    lines = _head("Load", "Processes", "a second", "p50 / p99 ms", "CPU ms each", "others")
+    found = [row for row in rows if row["scenario"].startswith("scale: ")]
+    for name in dict.fromkeys(row["scenario"] for row in found):
+        lines += [
+            _line(name.removeprefix("scale: "), row["stack"], *_load(row)) for row in found if row["scenario"] == name
+        ]
+    return lines
+
+
+def _load(row: Row) -> tuple[str, ...]:
+    """Rate, latency, CPU and neighbours of one load."""
+    figure, series = {
+        "storm": ("polls_per_s", "poll_ms_seen"),
+        "result": ("jobs_per_s", "result_ms"),
+        "submit": ("accepted_per_s", "accept_ms"),
+    }[row["mode"]]
+    latency = f"{row[series]['p50']:,.0f} / {row[series]['p99']:,.0f}"
+    each = f"{stack_cpu(row):.2f}: mongod {row['cpu_ms']['mongod']:.2f}"
+    return f"{row[figure]:,.0f}", latency, each, f"{row['others_percent']} %"
+
+
+def _memory(rows: Sequence[Row]) -> list[str]:
+    lines = _head("MB of the largest process", "Jobs", "of them 1 %", "10 %", "50 %", "all")
+    for row in rows:
+        if "largest_mb_at" in row:
+            seen = row["largest_mb_at"].values()
+            parts = row["series"][0]
+            lines += [_line(part, f"{row['jobs']:,}", *(at[part] for at in seen)) for part in parts]
     return lines
 
 
