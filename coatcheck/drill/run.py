@@ -18,22 +18,19 @@ import coatcheck.drill.slow_faults
 import coatcheck.drill.subtle_faults  # noqa: F401 - these enter their kinds of faults
 from coatcheck.dev import apache_kafka
 from coatcheck.dev.child import ProgramMissing
-from coatcheck.drill import growth
-from coatcheck.drill.bounds import broken
 from coatcheck.drill.call_log import CallLog
-from coatcheck.drill.cluster import CLUSTER, LEASE_SECONDS, PRODUCT, Cluster, Setup
-from coatcheck.drill.evidence import gather, remembered, watch_ends
+from coatcheck.drill.cluster import CLUSTER, PRODUCT, Cluster, Setup
+from coatcheck.drill.evidence import gather, watch_ends
 from coatcheck.drill.faults import KINDS
-from coatcheck.drill.figures import Measured, figures, recoveries
 from coatcheck.drill.herd import Herd
 from coatcheck.drill.load import Clients, LoadOptions
 from coatcheck.drill.nemesis import Nemesis
+from coatcheck.drill.outcome import Run
 from coatcheck.drill.plan import Draw, Fault, in_turn_plan, make_plan, steady_plan
 from coatcheck.drill.report import Report
 from coatcheck.drill.scenario import Scenario
 from coatcheck.drill.scenarios import SCENARIOS
 from coatcheck.drill.upstream import start_upstream
-from coatcheck.drill.verdict import Evidence, judge
 from coatcheck.drill.vitals import Vitals, take_vitals
 
 _PROGRESS_SECONDS = 2.0
@@ -164,23 +161,13 @@ async def _measured(scenario: Scenario, seed: int, cluster: Cluster, calls: Call
                 group.create_task(herd.run())
         took = time.monotonic() - started
         looking.cancel()
-        found = await gather(cluster, clients, calls, endings)
+        evidence = await gather(cluster, clients, calls, endings)
     finally:
         for task in (*beside, looking):
             task.cancel()
         clients.close()
-    return _report(
-        scenario,
-        seed,
-        cluster=cluster,
-        evidence=found,
-        history=history,
-        clients=clients,
-        nemesis=nemesis,
-        calls=calls,
-        beside={**calls.figures(), **_memory(cluster), **(herd.figures() if scenario.herd else {})},
-        took=took,
-    )
+    beyond = {**calls.figures(), **_memory(cluster), **(herd.figures() if scenario.herd else {})}
+    return Run(scenario, seed, cluster.setup.size, clients, nemesis, calls, evidence, history, beyond, took).report()
 
 
 def planned(scenario: Scenario, seed: int, members: Mapping[str, int]) -> Sequence[Fault]:
@@ -192,68 +179,6 @@ def planned(scenario: Scenario, seed: int, members: Mapping[str, int]) -> Sequen
     if scenario.shape == "in turn":
         return in_turn_plan(draws, seed=seed, seconds=scenario.seconds, members=members)
     return make_plan(draws, seed=seed, seconds=scenario.seconds, faults=scenario.faults, members=members)
-
-
-def _report(
-    scenario: Scenario,
-    seed: int,
-    *,
-    cluster: Cluster,
-    evidence: Evidence,
-    history: growth.History,
-    clients: Clients,
-    nemesis: Nemesis,
-    calls: CallLog,
-    beside: Mapping[str, float],
-    took: float,
-) -> Report:
-    if scenario.forgets:
-        evidence = remembered(evidence, max(each.mended for each in nemesis.applied))
-    measured = Measured(
-        tickets=clients.tickets,
-        sightings=clients.sightings,
-        faults=nemesis.applied,
-        first_calls=calls.first_calls(),
-        verdict=judge(evidence),
-        deaths=len(nemesis.deaths),
-        wanted=scenario.jobs,
-    )
-    found = {
-        **figures(measured),
-        **beside,
-        **growth.growths(history),
-        **growth.cpu_shares(history),
-        "kept": evidence.kept,
-        "forgotten": len(clients.tickets) - len(evidence.tickets),
-        "drill_cpu_share": round(time.process_time() / took, 3),
-    }
-    more = [
-        *(f"odd answer, {count} times: {what}" for what, count in clients.sightings.odd.items()),
-        *(f"died by itself: {death}" for death in nemesis.deaths if not scenario.deadly),
-        *calls.violations,
-        *(f"failed {count} times for another reason: {why}" for why, count in _unforeseen(scenario, clients).items()),
-        *(f"bound {line}" for line in broken(scenario.bounds, found)),
-    ]
-    size = cluster.setup.size
-    return Report(
-        scenario=scenario.name,
-        seed=seed,
-        setup=f"{size.databases} databases, {size.brokers} brokers, " if size.databases > 1 else "",
-        lease=LEASE_SECONDS,
-        verdict=judge(replace(evidence, more=more)),
-        bounds=[str(bound) for bound in scenario.bounds],
-        faults=nemesis.applied,
-        recoveries=recoveries(clients.tickets, nemesis.applied),
-        figures=found,
-        took=took,
-        vitals=growth.table(history),
-    )
-
-
-def _unforeseen(scenario: Scenario, clients: Clients) -> dict[str, int]:
-    """Reasons why jobs failed that the scenario does not name, if it names any."""
-    known = scenario.reasons or ("",)
-    return {why: n for why, n in clients.sightings.reasons.items() if not any(each in why for each in known)}
 
 
 def _memory(cluster: Cluster) -> dict[str, float]:

@@ -157,9 +157,9 @@ def _report(
         stored=stored,
         endings=dict.fromkeys(stored, 1),
         calls={},
-        more=[f"odd answer, {count} times: {what}" for what, count in clients.sightings.odd.items()],
     )
-    verdict = judge(evidence)
+    odd = [f"odd answer, {count} times: {what}" for what, count in clients.sightings.odd.items()]
+    verdict = judge(evidence).with_more(odd)
     measured = Measured(clients.tickets, clients.sightings, (), {}, verdict, deaths=0, wanted=options.jobs)
     accepted = sorted(ticket.accepted_at for ticket in clients.tickets if ticket.ids)
     pause = max((later - earlier for earlier, later in pairwise(accepted)), default=0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 TERMINAL = ("completed", "failed")
@@ -46,8 +46,6 @@ class Evidence:
     stored: Mapping[str, str]
     endings: Mapping[str, int]
     calls: Mapping[str, int]
-    more: Sequence[str] = ()
-    """Violations found elsewhere."""
     kept: int = 0
     """Jobs in the database at the end, accepted in this drill or not."""
 
@@ -73,6 +71,10 @@ class Verdict:
         """Whether every invariant held."""
         return not self.violations
 
+    def with_more(self, violations: Sequence[str]) -> Verdict:
+        """With violations that were found elsewhere."""
+        return replace(self, violations=(*self.violations, *violations)[:MAX_SHOWN])
+
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
         return {name: getattr(self, name) for name in self.__slots__}
@@ -94,7 +96,6 @@ def judge(evidence: Evidence) -> Verdict:
         *(f"changed: {job_id} {_history(by_id[job_id], evidence, job_id)}" for job_id in changed),
         *(f"doubled: key {key} made more than one job" for key in doubled),
         *(f"unwitnessed: the end of {job_id} is not in the database's log" for job_id in unwitnessed),
-        *evidence.more,
     ]
     return Verdict(
         accepted=len(by_id),

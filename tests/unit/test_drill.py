@@ -49,7 +49,6 @@ def verdict(**changes: object) -> Verdict:
         "stored": {"a": "completed"},
         "endings": {"a": 1},
         "calls": {"a": 1},
-        "more": (),
     }
     return judge(Evidence(**{**evidence, **changes}))  # type: ignore[arg-type]
 
@@ -101,7 +100,9 @@ def test_an_end_that_the_database_did_not_log_makes_its_witness_doubtful() -> No
 
 
 def test_a_violation_found_elsewhere_counts() -> None:
-    assert verdict(more=["bound claim_p50 <= 3: it was 4"]).violations == ("bound claim_p50 <= 3: it was 4",)
+    found = verdict().with_more(["bound claim_p50 <= 3: it was 4"])
+    assert found.violations == ("bound claim_p50 <= 3: it was 4",)
+    assert not found.passed
 
 
 def test_repeated_provider_calls_are_counted_and_allowed() -> None:
