@@ -10,17 +10,15 @@ from coatcheck.dev.child import Child
 from coatcheck.dev.mongod import find_mongod, mongod_command
 from coatcheck.dev.ports import LOOPBACK, free_ports
 from shared.mongo.replica_set import SET_NAME, initiate, mongod_answers, wait_primary
+from tests.support.started import Started
 
 READY_SECONDS = 60.0
 PARAMETERS = ("ttlMonitorSleepSecs=1", "enableTestCommands=1")
 """Documents go within a second of their time; `configureFailPoint` can make commands fail on purpose."""
 
 
-class MongodSet:
-    """Everything below `directory` belongs to it. Methods block; members are counted from 0.
-
-    Use it as a context manager, or call `start` and `stop`.
-    """
+class MongodSet(Started):
+    """Everything below `directory` belongs to it. Methods block; members are counted from 0."""
 
     def __init__(self, directory: Path, *, members: int = 1, parameters: Sequence[str] = PARAMETERS) -> None:
         self.directory = directory
@@ -80,17 +78,6 @@ class MongodSet:
     def thaw(self, member: int = 0) -> None:
         """SIGCONT."""
         self._running(member).signal(signal.SIGCONT)
-
-    def __enter__(self) -> MongodSet:
-        try:
-            self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
 
     def _spawn(self, member: int) -> None:
         files = self.directory / f"mongod{member}"
