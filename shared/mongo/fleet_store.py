@@ -11,11 +11,11 @@ from typing import Any
 from uuid import UUID
 
 import pymongo
-from pymongo import ReturnDocument, UpdateOne
-from pymongo.errors import BulkWriteError
+from pymongo import ReturnDocument, UpdateMany
+from pymongo.errors import BulkWriteError, WriteError
 
 from shared.errors import StoreUnavailable
-from shared.job import DOCUMENT_VERSION, ClaimedJob, DueJob, Finish, PayloadRef, Record, Status
+from shared.job import DOCUMENT_VERSION, ClaimedJob, DueJob, Finish, PayloadRef, Record, Release, Status
 from shared.mongo import codec, moves, payloads
 from shared.mongo.client import Database, Document, unavailable
 from shared.settings import Settings
@@ -127,33 +127,55 @@ class FleetVerbs:
             return set(held) - {document["_id"] for document in await cursor.to_list()}
 
     async def record(self, records: Sequence[Record]) -> list[bool | Exception]:
-        updates = [await self._update(record) for record in records]
-        failures: dict[int, Exception] = {}
-        matched = 0
-        with self._db.bounded("recording outcomes"):
-            try:
-                if len(updates) == 1:
-                    move = updates[0]
-                    matched = (await self._db.jobs.update_one(move.filter, move.update)).matched_count
+        statements = await self._statements(records)
+        try:
+            with self._db.bounded("recording outcomes"):
+                if len(statements) == 1:
+                    matched = (
+                        await self._db.jobs.update_many(statements[0].filter, statements[0].update)
+                    ).matched_count
                 else:
-                    many = [UpdateOne(move.filter, move.update) for move in updates]
+                    many = [UpdateMany(move.filter, move.update) for move in statements]
                     matched = (await self._db.jobs.bulk_write(many, ordered=False)).matched_count
-            except BulkWriteError as error:
-                failures = _failures(error)
+        except StoreUnavailable as error:
+            if len(records) == 1 or not _about_one_job(error):
+                raise
+            return await self._one_by_one(records)
         if matched == len(records):
             return [True] * len(records)
-        written = await self._written(records)
-        return [failures.get(position, outcome) for position, outcome in enumerate(written)]
+        return list(await self._written(records))
 
-    async def _update(self, record: Record) -> moves.Move:
-        if isinstance(record, Finish):
-            body: bytes | PayloadRef = record.body
-            if len(record.body) > INLINE_RESULT_BYTES:
-                kept_until = self._db.now() + timedelta(seconds=record.result_ttl) + _PAYLOAD_MARGIN
-                with unavailable("storing a result"), pymongo.timeout(_BIG_TRANSFER_SECONDS):
-                    body = await payloads.write(self._db, record.body, kept_until)
-            return moves.finish(record, codec.encode_body(body))
-        return moves.release(record)
+    async def _one_by_one(self, records: Sequence[Record]) -> list[bool | Exception]:
+        """A batch again that the database refused for the sake of any of its jobs; the others are not to suffer."""
+        outcomes: list[bool | Exception] = []
+        for record in records:
+            try:
+                outcomes += await self.record([record])
+            except StoreUnavailable as error:
+                if not _about_one_job(error):
+                    raise
+                outcomes.append(error)
+        return outcomes
+
+    async def _statements(self, records: Sequence[Record]) -> list[moves.Move]:
+        """One for each way to leave a claim."""
+        released = [record for record in records if isinstance(record, Release)]
+        ended: dict[Status, list[Finish]] = {}
+        for record in records:
+            if isinstance(record, Finish):
+                ended.setdefault(record.status, []).append(record)
+        statements = [moves.release(released)] if released else []
+        for finished in ended.values():
+            statements.append(moves.finish(finished, [await self._stored_body(each) for each in finished]))
+        return statements
+
+    async def _stored_body(self, record: Finish) -> Document:
+        body: bytes | PayloadRef = record.body
+        if len(record.body) > INLINE_RESULT_BYTES:
+            kept_until = self._db.now() + timedelta(seconds=record.result_ttl) + _PAYLOAD_MARGIN
+            with unavailable("storing a result"), pymongo.timeout(_BIG_TRANSFER_SECONDS):
+                body = await payloads.write(self._db, record.body, kept_until)
+        return codec.encode_body(body)
 
     async def _written(self, records: Sequence[Record]) -> list[bool]:
         """Tell "mine, written before" from "lost" by the lease that the job carries now."""
@@ -188,12 +210,10 @@ def _found(ended: Document | BaseException | None) -> Document | None:
     return ended
 
 
-def _failures(error: BulkWriteError) -> dict[int, Exception]:
-    """Write errors by position. A write concern error confirms nothing, so the whole batch is to be sent again."""
-    details = error.details or {}
-    if details.get("writeConcernErrors"):
-        raise StoreUnavailable("recording outcomes: not confirmed by a majority")
-    return {
-        failure["index"]: StoreUnavailable(f"recording an outcome: error {failure['code']}")
-        for failure in details["writeErrors"]
-    }
+def _about_one_job(error: StoreUnavailable) -> bool:
+    """Whether the database refused to change some document. A missing majority concerns the whole batch."""
+    cause = error.__cause__
+    if isinstance(cause, BulkWriteError):
+        details = cause.details or {}
+        return bool(details.get("writeErrors")) and not details.get("writeConcernErrors")
+    return isinstance(cause, WriteError)

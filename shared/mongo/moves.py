@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from shared.job import DOCUMENT_VERSION, AttemptNote, Ending, Finish, Release, Status
+from shared.job import DOCUMENT_VERSION, AttemptNote, Ending, Finish, Record, Release, Status
 from shared.redaction import plain
 
 LIVE = [Status.PENDING.value, Status.PROCESSING.value]
@@ -49,9 +49,9 @@ def _spent(field: str) -> dict[str, Any]:
     return {"$ifNull": [f"${field}", 0]}
 
 
-def _until(seconds: float) -> dict[str, Any]:
-    """That many seconds from now, but never past the job's deadline."""
-    return {"$min": [{"$add": ["$$NOW", _milliseconds(seconds)]}, "$deadline_at"]}
+def _until(milliseconds: int | str) -> dict[str, Any]:
+    """So long from now, but never past the job's deadline."""
+    return {"$min": [{"$add": ["$$NOW", milliseconds]}, "$deadline_at"]}
 
 
 def _storable(note: AttemptNote) -> dict[str, Any]:
@@ -69,11 +69,11 @@ def _text(value: str) -> str:
     return plain(value[:MAX_NOTE_CHARACTERS])
 
 
-def _with_notes(notes: Sequence[AttemptNote]) -> dict[str, Any]:
+def _with_notes(records: Sequence[Record]) -> dict[str, Any]:
     """The history with these calls, and with when the claim under which they were made was due, made and recorded."""
-    if not notes:
+    if not any(record.notes for record in records):
         return {}
-    added = [{"$mergeObjects": [_literal(_storable(note)), _OF_THE_CLAIM]} for note in notes[-MAX_NOTES:]]
+    added = {"$map": {"input": "$_record.notes", "as": "note", "in": {"$mergeObjects": ["$$note", _OF_THE_CLAIM]}}}
     kept = {"$slice": [{"$concatArrays": [{"$ifNull": ["$attempts", []]}, added]}, -MAX_NOTES]}
     return {"attempts": kept}
 
@@ -134,15 +134,37 @@ def claim(
                         "taken_over": _LEASE_OVER,
                         **({"source": _literal(source)} if source else {}),
                     },
-                    "wake_at": _until(seconds),
+                    "wake_at": _until(_milliseconds(seconds)),
                 }
             }
         ],
     )
 
 
-def _held(job_id: UUID, lease: UUID) -> Filter:
-    return {"_id": job_id, "lease.id": lease, "status": Status.PROCESSING.value}
+def _position(records: Sequence[Record]) -> dict[str, Any]:
+    """Which of the records is of a job under the lease that it has now; -1: none."""
+    pairs = [[record.job_id, record.lease] for record in records]
+    return {"$indexOfArray": [_literal(pairs), ["$_id", "$lease.id"]]}
+
+
+def _held(records: Sequence[Record]) -> Filter:
+    """The jobs that are still held under the lease of their record."""
+    return {
+        "_id": {"$in": [record.job_id for record in records]},
+        "status": Status.PROCESSING.value,
+        "$expr": {"$gte": [_position(records), 0]},
+    }
+
+
+def _own(records: Sequence[Record], values: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A stage that gives each job, as `_record`, what its own record says: one statement for all is a third of the
+    database's work for one statement each.
+    """
+    noted = [
+        {**value, "notes": [_storable(note) for note in record.notes[-MAX_NOTES:]]}
+        for record, value in zip(records, values, strict=True)
+    ]
+    return {"$set": {"_record": {"$arrayElemAt": [_literal(noted), _position(records)]}}}
 
 
 def renew(ids: Sequence[UUID], leases: Sequence[UUID], seconds: float) -> Move:
@@ -154,50 +176,66 @@ def renew(ids: Sequence[UUID], leases: Sequence[UUID], seconds: float) -> Move:
             "status": Status.PROCESSING.value,
             "$expr": _IN_TIME,
         },
-        update=[{"$set": {"wake_at": _until(seconds)}}],
+        update=[{"$set": {"wake_at": _until(_milliseconds(seconds))}}],
     )
 
 
-def finish(record: Finish, body: dict[str, Any]) -> Move:
-    """End a held job; `body` is the record's body as stored, inline or by reference.
+def finish(records: Sequence[Finish], bodies: Sequence[dict[str, Any]]) -> Move:
+    """End held jobs, all with the same status; `bodies` are the records' as stored, inline or by reference.
 
     The lease stays, so that a recorder can tell "already mine" from "lost". A failed job keeps its request until it
     expires, so that an operator can requeue it.
     """
-    completed = record.status is Status.COMPLETED
+    completed = records[0].status is Status.COMPLETED
+    own = [
+        {"status_code": record.status_code, "ttl": record.result_ttl * 1000, "body": body}
+        for record, body in zip(records, bodies, strict=True)
+    ]
     return Move(
-        filter=_held(record.job_id, record.lease),
+        filter=_held(records),
         update=[
+            _own(records, own),
             {
                 "$set": {
-                    "status": record.status.value,
-                    "status_code": record.status_code,
+                    "status": records[0].status.value,
+                    "status_code": "$_record.status_code",
                     "completed_at": "$$NOW",
-                    "expires_at": {"$add": ["$$NOW", record.result_ttl * 1000]},
-                    "result" if completed else "error": _literal(body),
-                    **_with_notes(record.notes),
+                    "expires_at": {"$add": ["$$NOW", "$_record.ttl"]},
+                    "result" if completed else "error": "$_record.body",
+                    **_with_notes(records),
                 }
             },
-            {"$unset": ["wake_at", "request"] if completed else ["wake_at"]},
+            {"$unset": ["_record", "wake_at", "request"] if completed else ["_record", "wake_at"]},
         ],
     )
 
 
-def release(record: Release) -> Move:
-    """Give a held job back, due again later; a give-back at shutdown spends a release."""
+def release(records: Sequence[Release]) -> Move:
+    """Give held jobs back, due again later; a give-back at shutdown spends a release."""
+    own = [
+        {
+            "due_in": _milliseconds(record.due_in),
+            "failures": record.failures,
+            "target": record.target,
+            "releases": int(record.given_back),
+        }
+        for record in records
+    ]
     return Move(
-        filter=_held(record.job_id, record.lease),
+        filter=_held(records),
         update=[
+            _own(records, own),
             {
                 "$set": {
                     "status": Status.PENDING.value,
-                    "wake_at": _until(record.due_in),
-                    "failures": record.failures,
-                    "target": record.target,
-                    **({"releases": {"$add": [_spent("releases"), 1]}} if record.given_back else {}),
-                    **_with_notes(record.notes),
+                    "wake_at": _until("$_record.due_in"),
+                    "failures": "$_record.failures",
+                    "target": "$_record.target",
+                    "releases": {"$add": [_spent("releases"), "$_record.releases"]},
+                    **_with_notes(records),
                 }
-            }
+            },
+            {"$unset": ["_record"]},
         ],
     )
 

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import random
 from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
-from shared.job import ClaimedJob, Ending, Finish, NewJob, OverdueJob, PayloadRef, Release, Status
+from shared.job import AttemptNote, ClaimedJob, Ending, Finish, NewJob, OverdueJob, PayloadRef, Release, Status
 from shared.providers import Target
 from shared.store import Accepted, Rejected
 from tests.support.http_api import Store
 from tests.support.jobs import eventually, new_job
+
+SEED = 20_260_711
+NOTE = AttemptNote("w", "openai", "ok", 12, "$upstream")
 
 
 async def submitted(store: Store, **fields: object) -> NewJob:
@@ -155,6 +159,54 @@ async def test_a_batch_of_records_has_an_outcome_for_each(store: Store) -> None:
     lost = await claimed(store, theirs)
     await claimed(store, theirs)
     assert await store.record([completed(lost), completed(held)]) == [False, True]
+
+
+@pytest.mark.parametrize("late_first", [True, False])
+async def test_in_one_batch_only_the_record_of_the_holding_lease_counts(store: Store, late_first: bool) -> None:
+    job = await submitted(store)
+    slow, quick = await claimed(store, job), await claimed(store, job)
+    records = [completed(slow, b"late"), completed(quick, b"won")]
+    expected: list[bool] = [False, True]
+    if not late_first:
+        records, expected = records[::-1], expected[::-1]
+    assert await store.record(records) == expected
+    assert (await store.collect([job.id]))[job.id].body == b"won"
+
+
+async def test_a_batch_of_all_kinds_gives_each_job_what_its_own_record_says(store: Store) -> None:
+    rng = random.Random(SEED)
+    print(f"seed {SEED}")
+    jobs = [await submitted(store) for _ in range(40)]
+    held = [job for some in (jobs[:25], jobs[25:]) for job in await _claimed_together(store, some)]
+    records = [_any_record(job, rng) for job in held]
+    rng.shuffle(records)
+    assert await store.record(records) == [True] * len(jobs)
+    views = await store.collect([job.id for job in jobs])
+    for record in records:
+        view = views[record.job_id]
+        if isinstance(record, Release):
+            again = await claimed(store, next(job for job in jobs if job.id == record.job_id))
+            assert (again.failures, again.target, again.releases) == (record.failures, record.target, record.given_back)
+            continue
+        assert (view.status, view.status_code, view.body) == (record.status, record.status_code, record.body)
+        assert view.expires_at is not None
+        assert view.completed_at is not None
+        assert view.expires_at - view.completed_at == timedelta(seconds=record.result_ttl)
+
+
+async def _claimed_together(store: Store, jobs: list[NewJob]) -> list[ClaimedJob]:
+    return await store.claim([job.id for job in jobs], lease=uuid4(), worker="w", suspects=False)
+
+
+def _any_record(job: ClaimedJob, rng: random.Random) -> Finish | Release:
+    body, ttl, notes = rng.randbytes(rng.randrange(1, 2000)), rng.randrange(60, 3600), (NOTE,) * rng.randrange(3)
+    match rng.randrange(4):
+        case 0:
+            return Finish(job.id, job.lease, Status.COMPLETED, rng.choice([200, 201]), body, ttl, notes)
+        case 1:
+            return Finish(job.id, job.lease, Status.FAILED, rng.choice([400, 500, 504]), body, ttl, notes)
+        case kind:
+            return Release(job.id, job.lease, 0.0, rng.randrange(3), rng.randrange(2), kind == 2, notes)
 
 
 async def test_a_renewed_lease_is_not_taken_and_a_lost_one_is_named(store: Store) -> None:

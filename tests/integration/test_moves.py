@@ -37,8 +37,8 @@ def every_move(job_id: UUID, lease: UUID) -> list[moves.Move]:
         moves.claim([job_id], uuid4(), "w", 30, 5, suspects=False),
         moves.claim([job_id], uuid4(), "w", 30, 5, suspects=True),
         moves.renew([job_id], [lease], 30),
-        moves.finish(finish, {"data": b"{}"}),
-        moves.release(release),
+        moves.finish([finish], [{"data": b"{}"}]),
+        moves.release([release]),
         moves.expire(job_id, Ending("deadline", 504, b"{}"), 5, 60, {"data": b"{}"}),
     ]
 
@@ -73,7 +73,7 @@ async def test_the_same_moves_do_change_a_live_job(database: Database) -> None:
     for move in (
         moves.claim([job_id], lease, "w", 30, 5, suspects=False),
         moves.renew([job_id], [lease], 30),
-        moves.finish(Finish(job_id, lease, Status.COMPLETED, 200, b"{}", 60), {"data": b"{}"}),
+        moves.finish([Finish(job_id, lease, Status.COMPLETED, 200, b"{}", 60)], [{"data": b"{}"}]),
     ):
         matched.append((await database.jobs.update_many(move.filter, move.update)).matched_count)
     assert matched == [1, 1, 1]

@@ -6,15 +6,17 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from pymongo import WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.read_concern import ReadConcern
 
 from coatcheck.cli.main import main
+from shared.job import Record
 from shared.mongo import moves
 
 ALWAYS: dict[str, Any] = {}
@@ -23,7 +25,8 @@ _PATIENCE_SECONDS = 1.5
 
 def without_fencing() -> None:
     """Records and renewals match without the lease and whatever the job's state is."""
-    moves._held = lambda job_id, lease: {"_id": job_id}
+    moves._held = lambda records: {"_id": {"$in": _ids(records)}}
+    moves._position = lambda records: {"$indexOfArray": [{"$literal": _ids(records)}, "$_id"]}
     renew = moves.renew
 
     def unfenced(*arguments: Any) -> moves.Move:
@@ -31,6 +34,10 @@ def without_fencing() -> None:
         return replace(move, filter={"_id": move.filter["_id"]})
 
     vars(moves)["renew"] = unfenced
+
+
+def _ids(records: Sequence[Record]) -> list[UUID]:
+    return [record.job_id for record in records]
 
 
 def without_sweep() -> None:
@@ -72,16 +79,18 @@ def without_majority_reads() -> None:
 def dies_while_recording() -> None:
     """No protection less, but a worker that dies at the worst moment: when a record waits for its majority."""
 
-    bulk_write = AsyncCollection.bulk_write
+    from shared.mongo.fleet_store import FleetVerbs  # noqa: PLC0415 - as above
 
-    async def last(self: AsyncCollection[Any], *arguments: Any, **options: Any) -> Any:
+    record = FleetVerbs.record
+
+    async def last(self: FleetVerbs, records: Sequence[Record]) -> Any:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
-                return await bulk_write(self, *arguments, **options)
+                return await record(self, records)
         except TimeoutError:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    AsyncCollection.bulk_write = last  # type: ignore[method-assign]
+    FleetVerbs.record = last  # type: ignore[method-assign]
 
 
 SABOTAGE: Mapping[str, Callable[[], None]] = {
