@@ -10,8 +10,6 @@ from typing import Any
 
 import bson
 import msgspec
-from bson.binary import UuidRepresentation
-from bson.codec_options import CodecOptions
 
 from bench.references import new_job
 from edge import envelope
@@ -19,7 +17,7 @@ from edge.app import EdgeServices, create_app
 from edge.bodies import parser
 from shared.catalogue import BY_TYPE
 from shared.content import Content
-from shared.job import JobView, NewJob, Status
+from shared.job import AttemptNote, Finish, JobView, NewJob, Status
 from shared.kafka.bell import decode_bell, encode_bell
 from shared.mongo import codec, moves
 from shared.settings import Settings
@@ -34,7 +32,7 @@ BODY = b'{"model":"openai/text-embedding-3-small","input":"the cat sat on the ma
 NOW = datetime.datetime(2026, 1, 1)
 JOBS = 100
 """In one round of an asynchronous operation, at the same time, as they come under load."""
-_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
+NOTE = AttemptNote("worker", "upstream", "ok", 100)
 
 
 def _view() -> JobView:
@@ -57,17 +55,19 @@ def functions() -> dict[str, Callable[[], object]]:
     """Pure functions by what they do."""
     job, view, ids, lease = new_job(NOW), _view(), [uuid.uuid4() for _ in range(64)], uuid.uuid4()
     parse = parser(BY_TYPE["embedding"], PROVIDERS, "", 1 << 20)
-    stored = bson.decode(codec.encode_new(job, None), _OPTIONS)
-    claimed = stored | {"lease": {"id": lease, "at": NOW, "due": NOW, "taken_over": False}, "claims": 1}
+    stored = bson.decode(codec.encode_new(job, None), codec.PLAIN_CODEC)
+    claimed = stored | {"lease": {"at": NOW, "due": NOW, "taken_over": False}, "claims": 1}
+    ended = [Finish(each, lease, Status.COMPLETED, 200, RESULT, 3600, (NOTE,)) for each in ids]
     call = Call("embedding", "m", Content("json", BODY), {}, False, 30.0, "job/1/0")
     return {
         "validate a request": lambda: parse(BODY, "application/json", False),
         "write a job as BSON": lambda: codec.encode_new(job, None),
-        "read a claimed job": lambda: codec.decode_claimed(claimed),
+        "read a claimed job": lambda: codec.decode_claimed(claimed, job.id, lease),
         "write a 202": lambda: envelope.accepted(view.id, "request", NOW),
         "write a result's envelope": lambda: envelope.ended(view),
         "write and read a bell of 64": lambda: decode_bell(encode_bell(ids)),
         "build a claim of 64": lambda: moves.claim(ids, lease, "worker", 30.0, 5, suspects=False),
+        "build a record of 64": lambda: moves.finish(ended, [{"data": RESULT}] * len(ended)),
         "build a provider's body": lambda: bodies.build(call, "openai"),
         "check a provider's answer": lambda: answers.require_answer("embedding", "application/json", RESULT),
     }

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import bson
-from bson.binary import UuidRepresentation
+from bson.binary import UUID_SUBTYPE, Binary, UuidRepresentation
 from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
@@ -34,8 +34,9 @@ may be heard within one."""
 CLAIM_FIELDS = {"attempts": False, "fingerprint": False, "key_id": False}
 
 _CODEC: CodecOptions[Document] = CodecOptions(uuid_representation=UuidRepresentation.STANDARD)
-VIEW_CODEC: CodecOptions[Document] = CodecOptions()
-"""For reading views: times without a zone (they are UTC) and ids as bytes. Making both whole was half of a read."""
+PLAIN_CODEC: CodecOptions[Document] = CodecOptions()
+"""For reading views and claims: times without a zone (they are UTC) and ids as bytes. Making both whole was half of a
+read."""
 _UUID_HEAD = b"\x10\x00\x00\x00\x04"
 """Before the 16 bytes of a UUID: their number and the subtype. The library writes a UUID by several Python calls, which
 would be half the price of a job or of a read."""
@@ -85,6 +86,11 @@ def _with_id(job_id: UUID, document: bytes) -> bytes:
     return (4 + len(fields)).to_bytes(4, "little") + fields
 
 
+def binary(value: UUID) -> Binary:
+    """An id as stored, for filters and updates. The library takes a UUID as well, and three times as long."""
+    return Binary(value.bytes, UUID_SUBTYPE)
+
+
 def with_ids(ids: Sequence[UUID]) -> RawBSONDocument:
     """The filter `{"_id": {"$in": ids}}`, encoded."""
     listed = _document([b"\x05%d\x00%b%b" % (place, _UUID_HEAD, each.bytes) for place, each in enumerate(ids)])
@@ -115,14 +121,16 @@ def encode_body(body: bytes | PayloadRef) -> Document:
 
 
 def decode_body(document: Document) -> bytes | PayloadRef:
-    """The reverse of `encode_body`."""
+    """The reverse of `encode_body`, read with PLAIN_CODEC or any other."""
     if "payload" in document:
-        return PayloadRef(document["payload"], document["size"], document["chunks"])
+        payload: UUID | Binary = document["payload"]
+        payload_id = payload if isinstance(payload, UUID) else payload.as_uuid()
+        return PayloadRef(payload_id, document["size"], document["chunks"])
     return bytes(document["data"])
 
 
 def decode_view(document: Document, job_id: UUID) -> JobView:
-    """What a poller may see of that job, from a document read with VIEW_FIELDS and VIEW_CODEC."""
+    """What a poller may see of that job, from a document read with VIEW_FIELDS and PLAIN_CODEC."""
     body = document.get("result") or document.get("error")
     completed_at, expires_at = document.get("completed_at"), document.get("expires_at")
     return JobView(
@@ -136,25 +144,18 @@ def decode_view(document: Document, job_id: UUID) -> JobView:
         completed_at=completed_at.replace(tzinfo=UTC) if completed_at else None,
         expires_at=expires_at.replace(tzinfo=UTC) if expires_at else None,
         status_code=document.get("status_code", 0),
-        body=_decode_view_body(body) if body else None,
+        body=decode_body(body) if body else None,
     )
 
 
-def _decode_view_body(document: Document) -> bytes | PayloadRef:
-    if "payload" in document:
-        return PayloadRef(document["payload"].as_uuid(), document["size"], document["chunks"])
-    data: bytes = document["data"]
-    return data
-
-
-def decode_claimed(document: Document) -> ClaimedJob:
-    """What a worker holds, from a document read right after the claim."""
+def decode_claimed(document: Document, job_id: UUID, lease_id: UUID) -> ClaimedJob:
+    """What a worker holds under that lease, from a document read with PLAIN_CODEC right after the claim."""
     request, lease = document["request"], document["lease"]
     claimed_at: datetime = lease["at"]
     body = decode_body(request)
     kind, content_type = request["kind"], request["content_type"]
     return ClaimedJob(
-        id=document["_id"],
+        id=job_id,
         request_type=document["type"],
         modality=document["modality"],
         targets=tuple(_decode_target(each) for each in (document, *document.get("fallbacks", ()))),
@@ -164,14 +165,14 @@ def decode_claimed(document: Document) -> ClaimedJob:
         forward=tuple((name, value) for name, value in document.get("forward", ())),
         extra_params=document.get("extra_params", False),
         request_id=document.get("request_id", ""),
-        lease=lease["id"],
+        lease=lease_id,
         taken_over=lease["taken_over"],
         claims=document["claims"],
         failures=document.get("failures", 0),
         target=document.get("target", 0),
         crashes=document.get("crashes", 0),
         releases=document.get("releases", 0),
-        created_at=document["created_at"],
+        created_at=document["created_at"].replace(tzinfo=UTC),
         deadline_in=(document["deadline_at"] - claimed_at).total_seconds(),
         waited=(claimed_at - max(lease["due"], document["created_at"])).total_seconds(),
         result_ttl=document["result_ttl"],

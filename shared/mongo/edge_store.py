@@ -36,7 +36,7 @@ class EdgeVerbs:
 
     def __init__(self, database: Database) -> None:
         self._db = database
-        self._views = database.jobs.with_options(codec_options=codec.VIEW_CODEC)
+        self._views = database.jobs.with_options(codec_options=codec.PLAIN_CODEC)
         self._id_secret: bytes | None = None
         self._secret_read_at = 0.0
 

@@ -35,6 +35,7 @@ class FleetVerbs:
     def __init__(self, database: Database, settings: Settings) -> None:
         self._db = database
         self._settings = settings
+        self._claims = database.jobs.with_options(codec_options=codec.PLAIN_CODEC)
 
     def now(self) -> datetime:
         return self._db.now()
@@ -49,7 +50,7 @@ class FleetVerbs:
 
         try:
             if len(ids) <= _CLAIMED_SINGLY:
-                return await self._claim_singly([move_of([each]) for each in ids])
+                return _claimed(await self._claim_singly([move_of([each]) for each in ids]), ids, lease)
             move = move_of(ids)
             with self._db.bounded("claiming"):
                 claimed = (await self._db.jobs.update_many(move.filter, move.update)).matched_count
@@ -58,15 +59,16 @@ class FleetVerbs:
         if claimed == 0:
             return []
         with self._db.bounded("reading claimed jobs"):
-            held = {"_id": {"$in": list(ids)}, "lease.id": lease, "status": Status.PROCESSING.value}
-            documents = await self._db.jobs.find(held, codec.CLAIM_FIELDS).to_list()
-        return [codec.decode_claimed(document) for document in documents]
+            asked = [codec.binary(each) for each in ids]
+            held = {"_id": {"$in": asked}, "lease.id": codec.binary(lease), "status": Status.PROCESSING.value}
+            documents = await self._claims.find(held, codec.CLAIM_FIELDS).to_list()
+        return _claimed(documents, ids, lease)
 
-    async def _claim_singly(self, claims: Sequence[moves.Move]) -> list[ClaimedJob]:
+    async def _claim_singly(self, claims: Sequence[moves.Move]) -> list[Document]:
         """One round trip instead of two: lonely jobs are waited for by somebody."""
         with self._db.bounded("claiming"):
             claiming = [
-                self._db.jobs.find_one_and_update(
+                self._claims.find_one_and_update(
                     move.filter, move.update, codec.CLAIM_FIELDS, return_document=ReturnDocument.AFTER
                 )
                 for move in claims
@@ -77,7 +79,7 @@ class FleetVerbs:
                 # All have ended before an error is raised: what was claimed is read after it.
                 ended = await asyncio.gather(*claiming, return_exceptions=True)
                 found = [_found(each) for each in ended]
-        return [codec.decode_claimed(document) for document in found if document]
+        return [document for document in found if document]
 
     async def due(self, modalities: Sequence[str], *, limit: int, takeover_after: float) -> list[DueJob]:
         now = self._db.now()
@@ -202,6 +204,11 @@ class FleetVerbs:
         with self._db.bounded("reading pauses"):
             documents = await self._db.pauses.find({"until": {"$gt": now}}).to_list()
         return [Pause(each["_id"], (each["until"] - now).total_seconds()) for each in documents]
+
+
+def _claimed(documents: Sequence[Document], asked: Sequence[UUID], lease: UUID) -> list[ClaimedJob]:
+    ids = {job_id.bytes: job_id for job_id in asked}
+    return [codec.decode_claimed(document, ids[bytes(document["_id"])], lease) for document in documents]
 
 
 def _found(ended: Document | BaseException | None) -> Document | None:

@@ -25,7 +25,7 @@ _PATIENCE_SECONDS = 1.5
 
 def without_fencing() -> None:
     """Records and renewals match without the lease and whatever the job's state is."""
-    moves._held = lambda records: {"_id": {"$in": _ids(records)}}
+    moves._held = lambda records, position: {"_id": {"$in": _ids(records)}}
     moves._position = lambda records: {"$indexOfArray": [{"$literal": _ids(records)}, "$_id"]}
     renew = moves.renew
 

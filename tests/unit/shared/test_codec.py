@@ -42,7 +42,7 @@ def test_a_view_has_times_with_a_zone(ended: bool) -> None:
     stored = bson.decode(codec.encode_new(job, None), STANDARD)
     if ended:
         stored |= {"status": "completed", "completed_at": NOW, "expires_at": NOW, "result": {"data": b"{}"}}
-    read = bson.decode(bson.encode(stored, codec_options=STANDARD), codec.VIEW_CODEC)
+    read = bson.decode(bson.encode(stored, codec_options=STANDARD), codec.PLAIN_CODEC)
     view = codec.decode_view(read, job.id)
     assert (view.id, view.created_at, view.request_id) == (job.id, job.created_at, job.request_id)
     assert (view.completed_at, view.expires_at, view.body) == ((NOW, NOW, b"{}") if ended else (None, None, None))
