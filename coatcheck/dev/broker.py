@@ -36,7 +36,7 @@ class Broker:
     stop_seconds = 5.0
     settings = MappingProxyType(
         {
-            "COATCHECK_KAFKA_FETCH_WAIT_SECONDS": "0.25",
+            "COATCHECK_KAFKA_FETCH_WAIT_SECONDS": "0.3",
             "COATCHECK_KAFKA_BUSY_FETCH_WAIT_SECONDS": "0.02",
             "COATCHECK_KAFKA_PARTITIONS": "2",
         }
