@@ -27,7 +27,7 @@ async def scale(
         home = directory / f"scale-{count}"
         home.mkdir()
         processes = {"COATCHECK_EDGE_PROCESSES": str(count), "COATCHECK_KAFKA_PARTITIONS": str(max(2, count))}
-        variant = Variant(f"{count} edge processes, {count} workers", broker, count, processes)
+        variant = Variant(f"{count} of each", broker, count, processes)
         async with coatcheck(home, upstream.url, variant) as running:
             await loads.run(running.url, [embedding()], **scenarios.WARM_UP.flags)
             for scenario in _loads():

@@ -69,7 +69,7 @@ def _growth(rows: Sequence[Row]) -> list[str]:
 
 
 def _scale(rows: Sequence[Row]) -> list[str]:
-    lines = _head("Load", "Processes", "a second", "p50 / p99 ms", "CPU ms each", "others")
+    lines = _head("Load", "Edge processes and workers", "a second", "p50 / p99 ms", "CPU ms each", "others")
     found = [row for row in rows if row["scenario"].startswith("scale: ")]
     for name in dict.fromkeys(row["scenario"] for row in found):
         lines += [
