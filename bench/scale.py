@@ -1,6 +1,6 @@
 """What more processes bring and cost: the same loads on one, two and four edge processes with as many workers.
 
-On a machine whose cores are full already the rates cannot grow; what a job costs must not grow either.
+On a machine whose cores are full already the rates cannot grow; what a job costs then is what company costs.
 """
 
 from __future__ import annotations

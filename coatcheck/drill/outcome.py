@@ -36,8 +36,9 @@ class Run:
 
     def report(self) -> Report:
         """The verdict, with what the figures and the processes say against the drill."""
-        verdict = judge(self._evidence)
-        found = self._figures(verdict)
+        evidence = self._evidence()
+        verdict = judge(evidence)
+        found = self._figures(evidence, verdict)
         return Report(
             scenario=self.scenario.name,
             seed=self.seed,
@@ -52,14 +53,13 @@ class Run:
             vitals=growth.table(self.history),
         )
 
-    @property
     def _evidence(self) -> Evidence:
         """Without what the database was made to forget, where that is the fault."""
         if not self.scenario.forgets:
             return self.everything
         return remembered(self.everything, max(each.mended for each in self.nemesis.applied))
 
-    def _figures(self, verdict: Verdict) -> dict[str, float]:
+    def _figures(self, evidence: Evidence, verdict: Verdict) -> dict[str, float]:
         measured = Measured(
             tickets=self.clients.tickets,
             sightings=self.clients.sightings,
@@ -74,8 +74,8 @@ class Run:
             **self.beyond,
             **growth.growths(self.history),
             **growth.cpu_shares(self.history),
-            "kept": self.everything.kept,
-            "forgotten": len(self.clients.tickets) - len(self._evidence.tickets),
+            "kept": evidence.kept,
+            "forgotten": len(self.clients.tickets) - len(evidence.tickets),
             "drill_cpu_share": round(time.process_time() / self.took, 3),
         }
 

@@ -132,20 +132,21 @@ class FleetVerbs:
         statements = await self._statements(records)
         try:
             with self._db.bounded("recording outcomes"):
-                if len(statements) == 1:
-                    matched = (
-                        await self._db.jobs.update_many(statements[0].filter, statements[0].update)
-                    ).matched_count
-                else:
-                    many = [UpdateMany(move.filter, move.update) for move in statements]
-                    matched = (await self._db.jobs.bulk_write(many, ordered=False)).matched_count
+                matched = await self._changed(statements)
         except StoreUnavailable as error:
             if len(records) == 1 or not _about_one_job(error):
                 raise
             return await self._one_by_one(records)
         if matched == len(records):
             return [True] * len(records)
-        return list(await self._written(records))
+        return await self._written(records)
+
+    async def _changed(self, statements: Sequence[moves.Move]) -> int:
+        """How many jobs they matched. One alone needs none of what the library does for many."""
+        if len(statements) == 1:
+            return (await self._db.jobs.update_many(statements[0].filter, statements[0].update)).matched_count
+        many = [UpdateMany(move.filter, move.update) for move in statements]
+        return (await self._db.jobs.bulk_write(many, ordered=False)).matched_count
 
     async def _one_by_one(self, records: Sequence[Record]) -> list[bool | Exception]:
         """A batch again that the database refused for the sake of any of its jobs; the others are not to suffer."""
@@ -179,7 +180,7 @@ class FleetVerbs:
                 body = await payloads.write(self._db, record.body, kept_until)
         return codec.encode_body(body)
 
-    async def _written(self, records: Sequence[Record]) -> list[bool]:
+    async def _written(self, records: Sequence[Record]) -> list[bool | Exception]:
         """Tell "mine, written before" from "lost" by the lease that the job carries now."""
         with self._db.bounded("reading outcomes"):
             ids = [record.job_id for record in records]

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -251,11 +250,9 @@ def test_a_batch_out_of_time_exits_with_3_and_the_same_command_goes_on(
     shell: Shell, server: FakeServer, source: Path
 ) -> None:
     server.answer = lambda request_type, body: never(request_type, body) if body["n"] > 6 else body["n"]
-    ran = shell("batch", "in.jsonl", "-o", "out.jsonl", "--timeout", "1")
+    ran = shell("batch", "in.jsonl", "-o", "out.jsonl", "--timeout", "4")  # the other seven need one on a busy machine
     assert ran.code == 3
-    left = re.search(r"with (\d+) lines left\. The same command goes on", ran.err)
-    assert left, ran.err
-    assert int(left[1]) >= 3, "more on a busy machine"
+    assert "with 3 lines left. The same command goes on" in ran.err
     server.answer = lambda request_type, body: body["n"]
     assert shell("batch", "in.jsonl", "-o", "out.jsonl").code == 0
     assert written(source.with_name("out.jsonl")) == [f"id-{n}" for n in range(10)]
