@@ -7,13 +7,14 @@ import datetime
 import json
 import tempfile
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
 from bench import loadgen, report
-from bench.bells import bells
-from bench.drain import drain
+from bench.bells import WORKERS, bells
+from bench.drain import BACKLOGS, drain
 from bench.growth import SIZES, growth
 from bench.kill import kill_workers
 from bench.loadgen import GoMissing, Loads, Upstream
@@ -22,6 +23,7 @@ from bench.memory import memory
 from bench.noisy import noisy
 from bench.plots import plots
 from bench.scale import COUNTS, scale
+from bench.scenarios import MANY
 from bench.side_by_side import Plan, Rows, Thoroughness, compare
 from bench.sizing import sizing
 from bench.tuning import tuning
@@ -60,16 +62,19 @@ def study(measuring: Measuring) -> None:
 
 
 async def whole(plan: Plan, directory: Path, loads: Loads, upstream: Upstream, rows: Rows) -> None:
-    """The comparison, then every study."""
+    """The comparison, then every study: an hour and a quarter."""
     await compare(plan, directory, loads, upstream, rows)
     broker = plan.broker
     studies: dict[str, Callable[[Path], Awaitable[None]]] = {
         "kill": lambda home: kill_workers(broker, home, loads.binary, rows),
-        "drain": lambda home: drain(10_000, 2, broker, home, loads, upstream, rows),
-        "bells": lambda home: bells((1, 4), broker, home, loads, upstream, rows),
+        "bells": lambda home: bells(WORKERS, broker, home, loads, upstream, rows),
         "noisy": lambda home: noisy(broker, home, loads, upstream, rows),
+        "scale": lambda home: scale(COUNTS, broker, home, loads, upstream, rows),
         "growth": lambda home: growth(SIZES, broker, home, loads, upstream, rows),
+        "memory": lambda home: memory(MANY, broker, home, loads, upstream, rows),
     }
+    for jobs in BACKLOGS:
+        studies[f"drain-{jobs}"] = partial(drain, jobs, 2, broker, loads=loads, upstream=upstream, rows=rows)
     for name, study in studies.items():
         home = directory / f"study-{name}"
         await asyncio.to_thread(home.mkdir)
@@ -108,7 +113,7 @@ def kill_command(broker: str) -> None:
 
 @main.command("drain")
 @BROKER
-@click.option("--jobs", default=10_000, show_default=True)
+@click.option("--jobs", default=BACKLOGS[0], show_default=True)
 @click.option("--workers", default=2, show_default=True, help="Of the product; the peers have one.")
 def drain_command(broker: str, jobs: int, workers: int) -> None:
     """Let every stack work off a backlog."""
@@ -133,7 +138,7 @@ def scale_command(broker: str, counts: str) -> None:
 
 @main.command("memory")
 @BROKER
-@click.option("--jobs", default=1_000_000, show_default=True, help="About 1,000 a second.")
+@click.option("--jobs", default=MANY, show_default=True, help="About 1,000 a second.")
 def memory_command(broker: str, jobs: int) -> None:
     """Watch the memory of every process over very many jobs."""
     study(lambda *parts: memory(jobs, broker, *parts))
@@ -141,7 +146,9 @@ def memory_command(broker: str, jobs: int) -> None:
 
 @main.command("bells")
 @BROKER
-@click.option("--workers", default="1,4", show_default=True, help="Numbers of workers, comma separated.")
+@click.option(
+    "--workers", default=",".join(map(str, WORKERS)), show_default=True, help="Numbers of workers, comma separated."
+)
 def bells_command(broker: str, workers: str) -> None:
     """Measure the product with and without the broker."""
     study(lambda *parts: bells([int(count) for count in workers.split(",")], broker, *parts))

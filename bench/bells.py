@@ -16,6 +16,7 @@ from bench.running import Running
 from bench.scenarios import WARM_UP, to_result
 from bench.side_by_side import Rows
 
+WORKERS = (1, 4, 16)
 IDLE_SECONDS = 6.0
 RATE, RATE_JOBS = 50, 250
 LOOKING = {"COATCHECK_SWEEP_INTERVAL_SECONDS": "0.05", "COATCHECK_SWEEP_GRACE_SECONDS": "0.01"}

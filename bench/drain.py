@@ -11,12 +11,15 @@ import click
 
 from bench.filling import fill
 from bench.loadgen import Loads, Upstream, embedding
+from bench.meanwhile import Meanwhile
 from bench.measure import Row
 from bench.peer_stacks import PEERS, Peer
 from bench.product import Variant
 from bench.running import Running
+from bench.scenarios import MANY, drain_of
 from bench.side_by_side import Rows, open_stack
 
+BACKLOGS = (10_000, 100_000, MANY)
 SUBMITTED_AT_MOST = 20_000
 """More than this is written straight into the product's database: as after an outage of the broker, without bells."""
 STALL_SECONDS = 60.0
@@ -44,13 +47,13 @@ async def _drain(running: Running, jobs: int, loads: Loads, upstream: Upstream) 
         await loads.run(running.url, [embedding()], mode="submit", callers=128, jobs=jobs)
     else:
         await fill(running.database, pending=jobs)
-    before = running.used()
+    meanwhile = Meanwhile(running, upstream)
     await running.start_workers()
     series = await _watch(upstream, jobs)
-    after = running.used()
+    used = meanwhile.over()
     row: Row = {
         "stack": running.name,
-        "scenario": f"drain {jobs}",
+        "scenario": drain_of(jobs),
         "jobs": jobs,
         "answered": series[-1][1],
         "seconds": series[-1][0],
@@ -58,8 +61,9 @@ async def _drain(running: Running, jobs: int, loads: Loads, upstream: Upstream) 
         "last_tenth_per_s": rate(series, 0.9, 1.0),
         "per_s": series[-1][1] / series[-1][0],
         "calls_per_job": (await upstream.counters())["calls"] / jobs,
-        "rss_mb": {part: round(used.rss / 2**20) for part, used in after.items()},
-        "cpu_s": {part: round(used.cpu - before[part].cpu, 2) for part, used in after.items() if part in before},
+        "rss_mb": {part: round(after.rss / 2**20) for part, after in used.at_end.items()},
+        "cpu_s": {part: round(seconds, 2) for part, seconds in used.cpu.items()},
+        "others_percent": used.others_percent,
         "series": series[:: max(1, len(series) // 200)],
     }
     click.echo(f"{running.name:22} { ({key: value for key, value in row.items() if key != 'series'}) }", err=True)

@@ -25,7 +25,7 @@ from shared.mongo.client import connect
 from shared.mongo.store import MongoStore
 from shared.settings import Settings, load_settings
 
-SIZES = (0, 100_000, 1_000_000)
+SIZES = (0, 100_000, scenarios.MANY)
 WAITING_SHARE = 0.1
 """The rest has ended."""
 SECONDS = 4.0
@@ -50,7 +50,7 @@ async def growth(
             stored = size
             rows.add(await _verbs(running, size))
             for scenario in _loads():
-                named = replace(scenario, name=f"{size} stored: {scenario.name}")
+                named = replace(scenario, name=scenarios.stored(size, scenario.name))
                 rows.add(await measure(running, named, loads, upstream))
         rows.add(await _expiry(running, loads, upstream, sizes[-1]))
 
@@ -71,7 +71,7 @@ async def _expiry(running: Running, loads: Loads, upstream: Upstream, size: int)
     for name, value in (("ttlMonitorSleepSecs", 1), ("ttlMonitorEnabled", True)):
         await admin_command(running.database, {"setParameter": 1, name: value})
     submit = Scenario(
-        f"{size} stored: submit, 128 callers, while they expire",
+        scenarios.stored(size, scenarios.EXPIRING),
         {"mode": "submit", "callers": 128, "jobs": 0, "period": f"{SECONDS * 2}s"},
     )
     return await measure(running, submit, loads, upstream)
@@ -90,7 +90,12 @@ async def _verbs(running: Running, size: int) -> Row:
             "keeper: overdue": await _median(lambda: store.expire(500, lambda _: _never()), rounds=5),
             "keeper: counts": await _median(store.backlog, rounds=5),
         }
-    row: Row = {"stack": "coatcheck", "scenario": f"{size} stored: store verbs", "stored": size, "median_ms": found}
+    row: Row = {
+        "stack": "coatcheck",
+        "scenario": scenarios.stored(size, "store verbs"),
+        "stored": size,
+        "median_ms": found,
+    }
     click.echo(f"{row}", err=True)
     return row
 

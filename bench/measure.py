@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import resource
-import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +11,7 @@ from typing import Any
 import click
 
 from bench.loadgen import Asked, Loads, Upstream, embedding
-from bench.processes import machine_cpu
+from bench.meanwhile import Meanwhile
 from bench.running import Running
 
 Row = dict[str, Any]
@@ -41,34 +38,21 @@ async def measure(running: Running, scenario: Scenario, loads: Loads, upstream: 
     if scenario.first:
         await loads.run(running.url, scenario.asked, **scenario.first, **shared)
     await upstream.reset()
-    used, batches, upstream_cpu = running.used(), await _batches(running), upstream.cpu()
-    began, machine, generator = time.monotonic(), machine_cpu(), _generator_cpu()
+    batches, meanwhile = await _batches(running), Meanwhile(running, upstream)
     measured = await loads.run(running.url, scenario.asked, **scenario.flags, **shared)
-    used_after, machine, generator = running.used(), machine_cpu() - machine, _generator_cpu() - generator
-    seconds = time.monotonic() - began
-    counted = await upstream.counters()
+    used, counted = meanwhile.over(), await upstream.counters()
     unit = max(1, measured["ended"] or measured["accepted"])
     if measured["mode"] == "storm":
         unit = max(1, measured["polls"])
     row: Row = {"stack": running.name, "scenario": scenario.name, **measured, "upstream": counted}
-    row["cpu_ms"] = {
-        part: round((after.cpu - used[part].cpu) * 1000 / unit, 4) for part, after in used_after.items() if part in used
-    }
-    row["cpu_ms"]["upstream"] = round((upstream.cpu() - upstream_cpu) * 1000 / unit, 4)
-    ours = sum(after.cpu - used[part].cpu for part, after in used_after.items() if part in used)
-    ours += upstream.cpu() - upstream_cpu + generator
-    row["others_percent"] = round(max(0.0, machine - ours) / seconds / (os.cpu_count() or 1) * 100)
-    row["rss_mb"] = {part: round(after.rss / 2**20) for part, after in used_after.items()}
-    row["largest_mb"] = {part: round(after.largest / 2**20) for part, after in used_after.items()}
+    row["cpu_ms"] = {part: round(seconds * 1000 / unit, 4) for part, seconds in used.cpu.items()}
+    row["others_percent"] = used.others_percent
+    row["rss_mb"] = {part: round(after.rss / 2**20) for part, after in used.at_end.items()}
+    row["largest_mb"] = {part: round(after.largest / 2**20) for part, after in used.at_end.items()}
     row["calls_per_job"] = round(counted["calls"] / max(1, measured["ended"]), 3) if measured["ended"] else None
     row["batches"] = _means(batches, await _batches(running))
     click.echo(line(row), err=True)
     return row
-
-
-def _generator_cpu() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def stack_cpu(row: Row) -> float:

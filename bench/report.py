@@ -6,15 +6,17 @@ from collections.abc import Sequence
 
 from bench import scenarios
 from bench.studies_report import studies
+from bench.study_targets import study_verdicts
 from bench.targets import BATCHING, PRODUCT, Row, Verdict, stack_cpu, verdicts
 
 
 def table(rows: Sequence[Row]) -> list[str]:
     """All tables of a run, as lines of Markdown."""
+    judged, studied = study_verdicts(rows), studies(rows)
     if not any(row["scenario"] == "idle" for row in rows):
-        return studies(rows)
-    compared = [*_references(rows), "", *_loads(rows), "", *_idle(rows), "", *_verdicts(verdicts(rows))]
-    return [*compared, *studies(rows)]
+        return [*studied, "", *_verdicts(judged)] if judged else studied
+    compared = [*_references(rows), "", *_loads(rows), "", *_idle(rows), "", *_verdicts([*verdicts(rows), *judged])]
+    return [*compared, *studied]
 
 
 def _references(rows: Sequence[Row]) -> list[str]:
@@ -42,7 +44,7 @@ def _loads(rows: Sequence[Row]) -> list[str]:
 
 
 def _of_a_study(row: Row) -> bool:
-    return "stored:" in row["scenario"] or "quiet keys" in row["scenario"]
+    return any(part in row["scenario"] for part in ("stored: ", "quiet keys", "scale: "))
 
 
 def _load(row: Row) -> str:

@@ -25,6 +25,24 @@ LARGE = "1 MB embeddings batches, 16 in flight"
 AUDIO = "10 MB audio, 8 in flight"
 ENDPOINTS = "11 endpoints, 200 in flight"
 FAILING = "to result, 500 in flight, upstream fails 10 %"
+EXPIRING = "submit, 128 callers, while they expire"
+MANY = 1_000_000
+"""Jobs of the longest studies."""
+
+
+def stored(jobs: int, scenario: str) -> str:
+    """The name of a load beside so many stored jobs."""
+    return f"{jobs} stored: {scenario}"
+
+
+def drain_of(jobs: int) -> str:
+    """The name of a backlog worked off."""
+    return f"drain {jobs}"
+
+
+def memory_over(jobs: int) -> str:
+    """The name of the study of memory over so many jobs."""
+    return f"memory over {jobs} jobs"
 
 
 def to_result(callers: int, seconds: float) -> dict[str, object]:

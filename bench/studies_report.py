@@ -41,13 +41,13 @@ def _kills(rows: Sequence[Row]) -> list[str]:
 
 
 def _drains(rows: Sequence[Row]) -> list[str]:
-    lines = _head("Drain", "Stack", "jobs/s", "first tenth", "last tenth", "last / first", "calls a job")
+    lines = _head("Drain", "Stack", "jobs/s", "first tenth", "last tenth", "last / first", "calls a job", "others")
     for row in rows:
         if "last_tenth_per_s" in row:
             first, last = row["first_tenth_per_s"], row["last_tenth_per_s"]
             tenths = (f"{first:,.0f}", f"{last:,.0f}", f"{last / first:.2f}") if first and last else ("", "", "")
             rates = (f"{row['per_s']:,.0f}", *tenths, f"{row['calls_per_job']:.2f}")
-            lines.append(_line(f"{row['jobs']:,}", row["stack"], *rates))
+            lines.append(_line(f"{row['jobs']:,}", row["stack"], *rates, f"{row['others_percent']} %"))
     return lines
 
 

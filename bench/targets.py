@@ -134,7 +134,7 @@ def _largest_python(figures: Figures) -> float:
 
 
 def targets() -> list[Target]:
-    """All that one run can show; growth and drains have runs of their own."""
+    """What a comparison of all stacks shows; studies have targets of their own."""
     found = []
     for peer, bound in (("bullmq", 1.0), ("taskiq", 3.0)):
         ratio, cheaper = _ratio(scenarios.SUBMIT, accepted, peer), _cheaper(scenarios.SUBMIT, peer)
@@ -176,10 +176,11 @@ def targets() -> list[Target]:
     ]
 
 
-def verdicts(rows: Sequence[Row]) -> list[Verdict]:
-    """Every target against a run."""
+def verdicts(rows: Sequence[Row], judged: Sequence[Target] | None = None) -> list[Verdict]:
+    """Targets against a run, by default those of the comparison."""
     figures = Figures(rows)
-    return [Verdict(target, _tried(target.measure, figures), _tried(target.by_cost, figures)) for target in targets()]
+    targeted = targets() if judged is None else judged
+    return [Verdict(target, _tried(target.measure, figures), _tried(target.by_cost, figures)) for target in targeted]
 
 
 def _tried(measure: Callable[[Figures], float] | None, figures: Figures) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench import report, scenarios
+from bench.study_targets import study_verdicts
 from bench.targets import BATCHING, PRODUCT, Verdict, verdicts
 
 PARTS = {"edge": 0.3, "worker": 0.4, "upstream": 9.0}
@@ -91,3 +92,23 @@ def test_a_lost_or_doubled_job_of_ours_is_a_complaint_and_a_peers_is_not() -> No
     assert report.complaints([row(PRODUCT, scenarios.SUBMIT), row("celery", scenarios.SUBMIT, failed=3)]) == []
     assert report.complaints([row(BATCHING, scenarios.RESULT_0, unended=1)])
     assert report.complaints([row(PRODUCT, scenarios.RESULT_0, upstream={"repeated": 2})])
+
+
+def test_a_study_is_judged_only_when_it_was_run() -> None:
+    at = {"10%": {"worker": 70.0, "mongod": 100.0}, "100%": {"worker": 84.0, "mongod": 900.0}}
+    over = {"stack": PRODUCT, "scenario": scenarios.memory_over(scenarios.MANY), "largest_mb_at": at}
+    drained = {"stack": PRODUCT, "scenario": scenarios.drain_of(scenarios.MANY)}
+    drained |= {"first_tenth_per_s": 1000.0, "last_tenth_per_s": 900.0}
+    assert study_verdicts([]) == []
+    assert [(each.figure, each.outcome) for each in study_verdicts([over, drained])] == [(0.9, "met"), (1.2, "missed")]
+
+
+def test_growth_compares_the_fullest_database_with_the_empty_one() -> None:
+    empty, full = (scenarios.stored(jobs, scenarios.SUBMIT) for jobs in (0, scenarios.MANY))
+    expiring = scenarios.stored(scenarios.MANY, scenarios.EXPIRING)
+    slow = {"p50": 100.0, "p99": 241.0, "p999": 300.0}
+    rows = [row(PRODUCT, empty), row(PRODUCT, full, accepted_per_s=950.0), row(PRODUCT, expiring, accept_ms=slow)]
+    assert [(each.figure, each.by_cost, each.outcome) for each in study_verdicts(rows)] == [
+        (0.95, 1.0, "met"),
+        (241 / 160, None, "missed"),
+    ]
