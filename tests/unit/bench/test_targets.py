@@ -97,7 +97,7 @@ def test_a_lost_or_doubled_job_of_ours_is_a_complaint_and_a_peers_is_not() -> No
 def test_a_study_is_judged_only_when_it_was_run() -> None:
     at = {"10%": {"worker": 70.0, "mongod": 100.0}, "100%": {"worker": 84.0, "mongod": 900.0}}
     over = {"stack": PRODUCT, "scenario": scenarios.memory_over(scenarios.MANY), "largest_mb_at": at}
-    drained = {"stack": PRODUCT, "scenario": scenarios.drain_of(scenarios.MANY)}
+    drained: dict[str, Any] = {"stack": PRODUCT, "scenario": scenarios.drain_of(scenarios.MANY)}
     drained |= {"first_tenth_per_s": 1000.0, "last_tenth_per_s": 900.0}
     assert study_verdicts([]) == []
     assert [(each.figure, each.outcome) for each in study_verdicts([over, drained])] == [(0.9, "met"), (1.2, "missed")]
