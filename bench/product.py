@@ -58,6 +58,15 @@ async def constant(directory: Path) -> AsyncIterator[Running]:
         yield Running("constant", url, started, nothing)
 
 
+@dataclass(frozen=True, slots=True)
+class _Roles:
+    """Edge, keeper and workers: where the API answers, where each tells its metrics, and how each is started."""
+
+    api: int
+    admin: Mapping[str, int]
+    parts: Mapping[str, Component]
+
+
 @contextlib.asynccontextmanager
 async def coatcheck(directory: Path, upstream: str, variant: Variant) -> AsyncIterator[Running]:
     """mongod, broker, one edge, workers and a keeper, as `make run` starts them but for the settings of the bench."""
@@ -69,13 +78,7 @@ async def coatcheck(directory: Path, upstream: str, variant: Variant) -> AsyncIt
         "COATCHECK_KAFKA_BOOTSTRAP_SERVERS": bootstrap,
         **variant.settings,
     }
-    ports = free_ports(3 + variant.workers)
-    api, admin = ports[0], {"edge": ports[1], "keeper": ports[2]}
-    admin |= {_worker_name(number): ports[3 + number] for number in range(variant.workers)}
-    commands = {"edge": ["edge", "--port", str(api), "--admin-port", str(admin["edge"])]}
-    commands |= {
-        name: [name.rstrip("0123456789"), "--admin-port", str(port)] for name, port in admin.items() if name != "edge"
-    }
+    roles = _roles(directory, environ, variant.workers)
     async with children(directory) as started:
 
         async def start(name: str, part: Part) -> None:
@@ -83,9 +86,9 @@ async def coatcheck(directory: Path, upstream: str, variant: Variant) -> AsyncIt
             await asyncio.to_thread(part.wait_ready, child)
 
         async def start_workers() -> None:
-            for name in admin:
+            for name, part in roles.parts.items():
                 if name.startswith("worker"):
-                    await start(name, _component(commands[name], admin[name], directory, environ))
+                    await start(name, part)
 
         await start("mongod", mongod)
         if isinstance(broker, ApacheKafka):
@@ -93,22 +96,35 @@ async def coatcheck(directory: Path, upstream: str, variant: Variant) -> AsyncIt
             started.running["broker"] = broker.child
         elif broker is not None:
             await start("broker", broker)
-        first = _component(["init"], 0, directory, environ).start()
-        if broker is None:  # it makes the indexes, then complains about the broker
-            await asyncio.to_thread(first.wait, INIT_SECONDS)
+        await asyncio.to_thread(_init, _component(["init"], 0, directory, environ), with_broker=broker is not None)
+        for name, part in roles.parts.items():
+            await start(name, part)
+        metrics = {name: f"http://{LOOPBACK}:{port}/metrics" for name, port in roles.admin.items()}
+        url = f"http://{LOOPBACK}:{roles.api}"
+        yield Running(variant.name, url, started, start_workers, metrics, mongod.uri, bootstrap)
+
+
+def _roles(directory: Path, environ: Mapping[str, str], workers: int) -> _Roles:
+    names = ["edge", "keeper", *(_worker_name(number) for number in range(workers))]
+    api, *ports = free_ports(1 + len(names))
+    admin = dict(zip(names, ports, strict=True))
+    parts = {}
+    for name, port in admin.items():
+        arguments = [name.rstrip("0123456789"), "--admin-port", str(port)]
+        if name == "edge":
+            parts[name] = _component([*arguments, "--port", str(api)], api, directory, environ)
         else:
-            await asyncio.to_thread(run_to_the_end, first, INIT_SECONDS)
-        for name, command in commands.items():
-            await start(name, _component(command, api if name == "edge" else admin[name], directory, environ))
-        yield Running(
-            variant.name,
-            f"http://{LOOPBACK}:{api}",
-            started,
-            start_workers,
-            {name: f"http://{LOOPBACK}:{port}/metrics" for name, port in admin.items()},
-            database=mongod.uri,
-            bootstrap=bootstrap,
-        )
+            parts[name] = _component(arguments, port, directory, environ)
+    return _Roles(api, admin, parts)
+
+
+def _init(init: Component, *, with_broker: bool) -> None:
+    """Without a broker it makes the indexes, and then complains."""
+    first = init.start()
+    if with_broker:
+        run_to_the_end(first, INIT_SECONDS)
+    else:
+        first.wait(INIT_SECONDS)
 
 
 def _worker_name(number: int) -> str:
