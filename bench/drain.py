@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -24,6 +25,8 @@ SUBMITTED_AT_MOST = 20_000
 """More than this is written straight into the product's database: as after an outage of the broker, without bells."""
 STALL_SECONDS = 60.0
 LOOK_SECONDS = 0.1
+FIRST_TENTH, LAST_TENTH = (0.02, 0.12), (0.9, 1.0)
+"""Shares of all answers. The first moments, while slots fill, are left out."""
 
 
 async def drain(
@@ -49,7 +52,7 @@ async def _drain(running: Running, jobs: int, loads: Loads, upstream: Upstream) 
         await fill(running.database, pending=jobs)
     meanwhile = Meanwhile(running, upstream)
     await running.start_workers()
-    series = await _watch(upstream, jobs)
+    series, marks = await _watch(running, upstream, jobs)
     used = meanwhile.over()
     row: Row = {
         "stack": running.name,
@@ -57,8 +60,10 @@ async def _drain(running: Running, jobs: int, loads: Loads, upstream: Upstream) 
         "jobs": jobs,
         "answered": series[-1][1],
         "seconds": series[-1][0],
-        "first_tenth_per_s": rate(series, 0.02, 0.12),
-        "last_tenth_per_s": rate(series, 0.9, 1.0),
+        "first_tenth_per_s": rate(series, *FIRST_TENTH),
+        "last_tenth_per_s": rate(series, *LAST_TENTH),
+        "first_tenth_cpu_ms": _cost(marks[:2]),
+        "last_tenth_cpu_ms": _cost(marks[2:]),
         "per_s": series[-1][1] / series[-1][0],
         "calls_per_job": (await upstream.counters())["calls"] / jobs,
         "rss_mb": {part: round(after.rss / 2**20) for part, after in used.at_end.items()},
@@ -70,9 +75,18 @@ async def _drain(running: Running, jobs: int, loads: Loads, upstream: Upstream) 
     return row
 
 
-async def _watch(upstream: Upstream, jobs: int) -> list[tuple[float, int]]:
-    """Seconds since the first answer and answers, until all are there or nothing has come for a minute."""
+Mark = tuple[int, float]
+"""Answers, and CPU seconds of the whole stack when they were there."""
+
+
+async def _watch(running: Running, upstream: Upstream, jobs: int) -> tuple[list[tuple[float, int]], list[Mark]]:
+    """Seconds since the first answer and answers, until all are there or nothing has come for a minute.
+
+    With it a mark at each end of the first and of the last tenth.
+    """
     series: list[tuple[float, int]] = []
+    marks: list[Mark] = []
+    ends = [*FIRST_TENTH, *LAST_TENTH]
     began = last = time.monotonic()
     while not series or series[-1][1] < jobs:
         await asyncio.sleep(LOOK_SECONDS)
@@ -84,11 +98,21 @@ async def _watch(upstream: Upstream, jobs: int) -> list[tuple[float, int]]:
         if now - last > STALL_SECONDS:
             break
         series.append((now - began, answered))
-    return series
+        if len(marks) < len(ends) and answered >= ends[len(marks)] * jobs:
+            marks.append((answered, sum(used.cpu for used in running.used().values())))
+    return series, marks
+
+
+def _cost(marks: Sequence[Mark]) -> float:
+    """CPU milliseconds of the whole stack for each answer between two marks; 0 where they fell together."""
+    if len(marks) < 2 or marks[1][0] == marks[0][0]:
+        return 0.0
+    (first, before), (last, after) = marks
+    return round((after - before) * 1000 / (last - first), 3)
 
 
 def rate(series: list[tuple[float, int]], first: float, last: float) -> float:
-    """Answers a second while these shares of all were answered. The first moments, while slots fill, are left out."""
+    """Answers a second while these shares of all were answered."""
     total = series[-1][1]
     inside = [(second, count) for second, count in series if first * total <= count <= last * total]
     if len(inside) < 2 or inside[-1][0] <= inside[0][0]:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from bench import scenarios
 from bench.loadgen import Loads, Upstream, embedding
-from bench.measure import Scenario, measure
+from bench.measure import Scenario, calmest
 from bench.product import Variant, coatcheck
 from bench.side_by_side import Rows
 
 COUNTS = (1, 2, 4)
+TRIES = 3
 SECONDS = 5.0
 
 
@@ -32,7 +33,7 @@ async def scale(
             await loads.run(running.url, [embedding()], **scenarios.WARM_UP.flags)
             for scenario in _loads():
                 named = replace(scenario, name=f"scale: {scenario.name}")
-                rows.add(await measure(running, named, loads, upstream))
+                rows.add(*await calmest(running, named, loads, upstream, tries=TRIES))
 
 
 def _loads() -> list[Scenario]:

@@ -16,7 +16,7 @@ import click
 
 from bench import references, scenarios
 from bench.loadgen import Loads, Upstream, embedding
-from bench.measure import Row, Scenario, idle, measure
+from bench.measure import Row, Scenario, calmest, idle
 from bench.peer_stacks import ALWAYS, PEERS, Peer, peer
 from bench.product import Variant, coatcheck, constant
 from bench.running import Running
@@ -27,6 +27,8 @@ Thoroughness = Literal["whole", "quick", "smoke"]
 SECONDS = {"whole": 15.0, "quick": 3.0, "smoke": 0.5}
 IDLE_SECONDS = {"whole": (15.0, 20.0), "quick": (3.0, 5.0), "smoke": (0.0, 1.0)}
 """To settle, and to look."""
+TRIES = {"whole": 3, "quick": 3, "smoke": 1}
+"""How often something is measured at most while others use the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,11 @@ class Plan:
     def stacks(self) -> list[Variant | Peer]:
         """All, the product first."""
         return [*self.variants(), *self.peers()]
+
+    @property
+    def tries(self) -> int:
+        """See TRIES."""
+        return TRIES[self.thoroughness]
 
     def takes(self, name: str) -> bool:
         """Whether this stack is wanted."""
@@ -90,7 +97,7 @@ async def compare(plan: Plan, directory: Path, loads: Loads, upstream: Upstream,
     """Measure everything in the plan."""
     async with contextlib.AsyncExitStack() as opened:
         stacks = await _start(plan, directory, upstream, loads, opened, rows)
-        await _references(directory, stacks, loads, upstream, rows)
+        await _references(plan, directory, stacks, loads, upstream, rows)
         rows.add(*await idle(stacks, *IDLE_SECONDS[plan.thoroughness]))
         for running in stacks:
             await loads.run(running.url, [embedding()], **scenarios.WARM_UP.flags)
@@ -102,20 +109,21 @@ async def compare(plan: Plan, directory: Path, loads: Loads, upstream: Upstream,
             for running in stacks:
                 if scenario.product_only and running.name != PRODUCT:
                     continue
-                rows.add(await measure(running, scenario, loads, upstream))
+                rows.add(*await calmest(running, scenario, loads, upstream, tries=plan.tries))
                 if scenario.batched and running.name == PRODUCT:
                     batching = replace(scenario, asked=scenario.batched)
-                    rows.add(await measure(replace(running, name=BATCHING), batching, loads, upstream))
+                    batched = replace(running, name=BATCHING)
+                    rows.add(*await calmest(batched, batching, loads, upstream, tries=plan.tries))
                 if scenario.name == scenarios.SUBMIT:
-                    await _last(running, scenario, loads, upstream, rows)
+                    await _last(plan, running, scenario, loads, upstream, rows)
 
 
-async def _last(running: Running, submit: Scenario, loads: Loads, upstream: Upstream, rows: Rows) -> None:
+async def _last(plan: Plan, running: Running, submit: Scenario, loads: Loads, upstream: Upstream, rows: Rows) -> None:
     """Submit once more without the broker, where there is one; then stop it, or its backlog would disturb others."""
     if "broker" in running.children.running:
         running.kill("broker")
         without = Scenario(scenarios.SUBMIT_NO_BROKER, submit.flags)
-        rows.add(await measure(running, without, loads, upstream))
+        rows.add(*await calmest(running, without, loads, upstream, tries=plan.tries))
     await asyncio.to_thread(running.children.kill)
 
 
@@ -138,13 +146,14 @@ async def _start(
     return stacks
 
 
-async def _references(directory: Path, stacks: Sequence[Running], loads: Loads, upstream: Upstream, rows: Rows) -> None:
+async def _references(
+    plan: Plan, directory: Path, stacks: Sequence[Running], loads: Loads, upstream: Upstream, rows: Rows
+) -> None:
     """The limits of this machine. Those of the product's parts need the product."""
     async with _constant(directory) as bare:
         for name in (scenarios.SUBMIT, scenarios.STORM):
             mode = {"mode": "submit", "callers": 128 if name == scenarios.SUBMIT else 64, "jobs": 0, "period": "2s"}
-            row = await measure(bare, Scenario(name, mode), loads, upstream)
-            rows.add(row)
+            rows.add(*await calmest(bare, Scenario(name, mode), loads, upstream, tries=plan.tries))
     arguments = {"python": "", "upstream_calls": upstream.url}
     for running in stacks:
         if running.name == PRODUCT:

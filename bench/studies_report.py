@@ -41,13 +41,16 @@ def _kills(rows: Sequence[Row]) -> list[str]:
 
 
 def _drains(rows: Sequence[Row]) -> list[str]:
-    lines = _head("Drain", "Stack", "jobs/s", "first tenth", "last tenth", "last / first", "calls a job", "others")
+    tenths = ("first tenth", "last tenth", "last / first", "CPU ms a job in these")
+    lines = _head("Drain", "Stack", "jobs/s", *tenths, "calls a job", "others")
     for row in rows:
         if "last_tenth_per_s" in row:
             first, last = row["first_tenth_per_s"], row["last_tenth_per_s"]
-            tenths = (f"{first:,.0f}", f"{last:,.0f}", f"{last / first:.2f}") if first and last else ("", "", "")
-            rates = (f"{row['per_s']:,.0f}", *tenths, f"{row['calls_per_job']:.2f}")
-            lines.append(_line(f"{row['jobs']:,}", row["stack"], *rates, f"{row['others_percent']} %"))
+            rates = (f"{first:,.0f}", f"{last:,.0f}", f"{last / first:.2f}") if first and last else ("", "", "")
+            costs = row["first_tenth_cpu_ms"], row["last_tenth_cpu_ms"]
+            cost = f"{costs[0]:.2f} / {costs[1]:.2f}" if all(costs) else ""
+            more = (cost, f"{row['calls_per_job']:.2f}", f"{row['others_percent']} %")
+            lines.append(_line(f"{row['jobs']:,}", row["stack"], f"{row['per_s']:,.0f}", *rates, *more))
     return lines
 
 

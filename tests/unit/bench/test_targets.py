@@ -99,6 +99,7 @@ def test_a_study_is_judged_only_when_it_was_run() -> None:
     over = {"stack": PRODUCT, "scenario": scenarios.memory_over(scenarios.MANY), "largest_mb_at": at}
     drained: dict[str, Any] = {"stack": PRODUCT, "scenario": scenarios.drain_of(scenarios.MANY)}
     drained |= {"first_tenth_per_s": 1000.0, "last_tenth_per_s": 900.0}
+    drained |= {"first_tenth_cpu_ms": 0.9, "last_tenth_cpu_ms": 0.9}
     assert study_verdicts([]) == []
     assert [(each.figure, each.outcome) for each in study_verdicts([over, drained])] == [(0.9, "met"), (1.2, "missed")]
 
@@ -112,3 +113,12 @@ def test_growth_compares_the_fullest_database_with_the_empty_one() -> None:
         (0.95, 1.0, "met"),
         (241 / 160, None, "missed"),
     ]
+
+
+def test_what_was_measured_again_is_in_no_table_and_yet_in_the_complaints() -> None:
+    lost = row(PRODUCT, scenarios.SUBMIT, disturbed=True, unended=1, accepted_per_s=1.0)
+    calm = row(PRODUCT, scenarios.SUBMIT)
+    rows = [lost, calm, {"stack": PRODUCT, "scenario": "idle", "cpu_percent": PARTS | {"worker": 1.0}, "rss_mb": {}}]
+    rows.append({"stack": PRODUCT, "scenario": "cold start", "ready_s": 2.0, "first_result_ms": 90.0})
+    assert sum(line.startswith(f"| {scenarios.SUBMIT} |") for line in report.table(rows)) == 1
+    assert report.complaints(rows)
