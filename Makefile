@@ -52,6 +52,7 @@ style:
 types:
 	$(BIN)/mypy
 	$(BIN)/mypy -p deploy.dashboards -p tests
+	$(BIN)/mypy $(wildcard bench/*.py)
 	cd client && ../$(BIN)/mypy
 
 unit:

@@ -62,7 +62,7 @@ def study(measuring: Measuring) -> None:
 
 
 async def whole(plan: Plan, directory: Path, loads: Loads, upstream: Upstream, rows: Rows) -> None:
-    """The comparison, then every study: an hour and a quarter."""
+    """The comparison, then every study: an hour, and longer beside neighbours."""
     await compare(plan, directory, loads, upstream, rows)
     broker = plan.broker
     studies: dict[str, Callable[[Path], Awaitable[None]]] = {
