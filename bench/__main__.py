@@ -138,7 +138,7 @@ def scale_command(broker: str, counts: str) -> None:
 
 @main.command("memory")
 @BROKER
-@click.option("--jobs", default=MANY, show_default=True, help="About 1,000 a second.")
+@click.option("--jobs", default=MANY, show_default=True, help="1,000 to 1,600 a second.")
 def memory_command(broker: str, jobs: int) -> None:
     """Watch the memory of every process over very many jobs."""
     study(lambda *parts: memory(jobs, broker, *parts))

@@ -27,6 +27,8 @@ STALL_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 FIRST_TENTH, LAST_TENTH = (0.02, 0.12), (0.9, 1.0)
 """Shares of all answers. The first moments, while slots fill, are left out."""
+Mark = tuple[int, float]
+"""Answers, and CPU seconds of the whole stack when they were there."""
 
 
 async def drain(
@@ -73,10 +75,6 @@ async def _drain(running: Running, jobs: int, loads: Loads, upstream: Upstream) 
     }
     click.echo(f"{running.name:22} { ({key: value for key, value in row.items() if key != 'series'}) }", err=True)
     return row
-
-
-Mark = tuple[int, float]
-"""Answers, and CPU seconds of the whole stack when they were there."""
 
 
 async def _watch(running: Running, upstream: Upstream, jobs: int) -> tuple[list[tuple[float, int]], list[Mark]]:

@@ -28,7 +28,6 @@ from shared.settings import Settings, load_settings
 SIZES = (0, 100_000, scenarios.MANY)
 WAITING_SHARE = 0.1
 """The rest has ended."""
-TRIES = 3
 SECONDS = 4.0
 ROUNDS = 30
 BATCH = 64
@@ -52,7 +51,7 @@ async def growth(
             rows.add(await _verbs(running, size))
             for scenario in _loads():
                 named = replace(scenario, name=scenarios.stored(size, scenario.name))
-                rows.add(*await calmest(running, named, loads, upstream, tries=TRIES))
+                rows.add(*await calmest(running, named, loads, upstream))
         rows.add(await _expiry(running, loads, upstream, sizes[-1]))
 
 

@@ -17,6 +17,8 @@ from bench.running import Running
 Row = dict[str, Any]
 NEIGHBOURS_PERCENT = 10
 """What others may take of the machine while something is measured; beyond it the figures are theirs as well."""
+TRIES = 3
+"""How often something is measured at most while they take more."""
 BATCHES = ("submit", "collect", "claim", "record")
 
 
@@ -62,7 +64,9 @@ def stack_cpu(row: Row) -> float:
     return sum(float(value) for part, value in row["cpu_ms"].items() if part != "upstream")
 
 
-async def calmest(running: Running, scenario: Scenario, loads: Loads, upstream: Upstream, *, tries: int) -> list[Row]:
+async def calmest(
+    running: Running, scenario: Scenario, loads: Loads, upstream: Upstream, *, tries: int = TRIES
+) -> list[Row]:
     """`measure`, again while there are neighbours. All of it, the least disturbed last and the others marked."""
     found = [await measure(running, scenario, loads, upstream)]
     while found[-1]["others_percent"] > NEIGHBOURS_PERCENT and len(found) < tries:

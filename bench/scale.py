@@ -16,7 +16,6 @@ from bench.product import Variant, coatcheck
 from bench.side_by_side import Rows
 
 COUNTS = (1, 2, 4)
-TRIES = 3
 SECONDS = 5.0
 
 
@@ -33,7 +32,7 @@ async def scale(
             await loads.run(running.url, [embedding()], **scenarios.WARM_UP.flags)
             for scenario in _loads():
                 named = replace(scenario, name=f"scale: {scenario.name}")
-                rows.add(*await calmest(running, named, loads, upstream, tries=TRIES))
+                rows.add(*await calmest(running, named, loads, upstream))
 
 
 def _loads() -> list[Scenario]:

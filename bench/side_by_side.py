@@ -16,7 +16,7 @@ import click
 
 from bench import references, scenarios
 from bench.loadgen import Loads, Upstream, embedding
-from bench.measure import Row, Scenario, calmest, idle
+from bench.measure import TRIES, Row, Scenario, calmest, idle
 from bench.peer_stacks import ALWAYS, PEERS, Peer, peer
 from bench.product import Variant, coatcheck, constant
 from bench.running import Running
@@ -27,8 +27,6 @@ Thoroughness = Literal["whole", "quick", "smoke"]
 SECONDS = {"whole": 15.0, "quick": 3.0, "smoke": 0.5}
 IDLE_SECONDS = {"whole": (15.0, 20.0), "quick": (3.0, 5.0), "smoke": (0.0, 1.0)}
 """To settle, and to look."""
-TRIES = {"whole": 3, "quick": 3, "smoke": 1}
-"""How often something is measured at most while others use the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +55,8 @@ class Plan:
 
     @property
     def tries(self) -> int:
-        """See TRIES."""
-        return TRIES[self.thoroughness]
+        """How often something is measured at most; a smoke does not look at its figures."""
+        return 1 if self.thoroughness == "smoke" else TRIES
 
     def takes(self, name: str) -> bool:
         """Whether this stack is wanted."""
