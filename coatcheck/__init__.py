@@ -1,3 +1,3 @@
 """The command line, the embedded development stack and the drill: what an operator runs."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

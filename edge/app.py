@@ -6,37 +6,34 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
-from typing import Any, cast
+from typing import cast
 
-import falcon
-
-from edge import errors
-from edge.admission import Admission
-from edge.asgi_types import ASGIApp
-from edge.bodies import BodyReader, parser
-from edge.collect import Collector
-from edge.forwarded import TrustedProxies
-from edge.framework import EdgeApp
-from edge.gate import Gate
-from edge.guard import Guard
-from edge.intake import Intake, Ringer
-from edge.limits import GuardLimits
-from edge.principal import Principals
-from edge.resources import models, responses
-from edge.resources.docs import documentation
-from edge.resources.health import HEALTH_OK, LivezResource, Readiness, ReadyzResource
-from edge.resources.jobs import PollResource, ResultStream, SubmitResource
-from edge.submission import Submissions
-from shared.catalogue import CATALOGUE, Endpoint
-from shared.metrics import GUARD_REFUSALS
-from shared.providers import ProviderConfig
-from shared.settings import Settings
-from shared.store import EdgeStore
-
-STREAM_BYTES = 8 * 1024 * 1024
-"""What one result on its way out holds in memory: a chunk of it."""
-EXPOSED_HEADERS = ("Location", "Preference-Applied", "Retry-After", "x-request-id", "x-coatcheck-replayed")
+from edge.api import models, openai_responses
+from edge.api.docs import FixedResource, documentation
+from edge.api.health import OK, Readiness
+from edge.api.poll import PollResource
+from edge.api.submit import SubmitResource
+from edge.http import errors
+from edge.http.falcon_app import EdgeApp
+from edge.ingress.asgi_types import ASGIApp
+from edge.ingress.concurrency import ConcurrencyLimit
+from edge.ingress.cors import CorsMiddleware, RefusalOrigins
+from edge.ingress.forwarded import TrustedProxies
+from edge.ingress.guard import Guard
+from edge.ingress.limits import GuardLimits
+from edge.poll.reader import JobReader
+from edge.poll.result_stream import ResultStream
+from edge.submit.auth import KeyLookup
+from edge.submit.backpressure import Backpressure
+from edge.submit.submission import Submissions
+from edge.submit.validation import BodyReader, parser
+from edge.submit.writer import JobWriter, NotificationPublisher
+from shared.domain.catalogue import CATALOGUE, Endpoint
+from shared.domain.store_interface import EdgeStore
+from shared.providers.config import ProviderConfig
+from shared.settings.table import Settings
+from shared.telemetry.metrics import GUARD_REFUSALS
+from shared.version import version
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,88 +42,64 @@ class EdgeServices:
 
     settings: Settings
     store: EdgeStore
-    ringer: Ringer
+    publisher: NotificationPublisher
     providers: Mapping[str, ProviderConfig]
     clock: Callable[[], float] = time.monotonic
-    admission: Admission = field(default_factory=Admission)
+    backpressure: Backpressure = field(default_factory=Backpressure)
 
 
-def create_app(services: EdgeServices, intake: Intake | None = None) -> ASGIApp:
-    """The HTTP API as an ASGI application. Whoever stops it drains `intake` last."""
-    settings = services.settings
-    middleware: list[Any] = []
-    if settings.cors_origins:
-        middleware.append(falcon.CORSMiddleware(settings.cors_origins, expose_headers=EXPOSED_HEADERS))
-    app = EdgeApp(middleware)
-    errors.install(app, TrustedProxies(settings.trusted_proxies))
-    _add_routes(app, services, intake or Intake(services.store, services.ringer))
-    return Guard(cast(ASGIApp, app), _limits(settings), lambda reason: GUARD_REFUSALS.labels(reason).inc())
-
-
-def _add_routes(app: EdgeApp, services: EdgeServices, intake: Intake) -> None:
+def create_app(services: EdgeServices, job_writer: JobWriter | None = None) -> ASGIApp:
+    """The HTTP API as an ASGI application. Its owner drains `job_writer` last."""
     settings, store = services.settings, services.store
-    principals = Principals(store, services.clock, allow_anonymous=settings.allow_anonymous)
-    submissions = Submissions(store, intake, principals, settings, services.admission)
-    collector = Collector(store, principals)
-    results = ResultStream(store, max(1, settings.max_inflight_bytes // STREAM_BYTES))
+    app = EdgeApp([CorsMiddleware(settings.cors_origins)] if settings.cors_origins else [])
+    proxies = TrustedProxies(settings.trusted_proxies)
+    errors.install(app, proxies)
+    key_lookup = KeyLookup(store, services.clock, allow_anonymous=settings.allow_anonymous)
+    _add_job_routes(app, services, key_lookup, job_writer or JobWriter(store, services.publisher))
+    for path in models.PATHS:
+        app.add_route(path, models.ModelsResource(services.providers, key_lookup))
+    for path, resource in documentation(version(), proxies).items():
+        app.add_route(path, resource)
+    # The event loop turns. Not about the database: an outage must not restart the edge.
+    app.add_route("/livez", FixedResource(OK))
+    readiness = Readiness(store, services.clock)
+    app.add_route("/readyz", readiness)
+    app.add_route("/health", readiness, suffix="health")
+    limits = GuardLimits(
+        max_body_bytes=settings.max_request_bytes,
+        max_requests=settings.max_inflight_requests,
+        max_bytes=settings.max_inflight_bytes,
+        body_grace=settings.body_timeout_seconds,
+    )
+    origins = RefusalOrigins(settings.cors_origins)
+    return Guard(cast(ASGIApp, app), limits, lambda reason: GUARD_REFUSALS.labels(reason).inc(), origins)
+
+
+def _add_job_routes(app: EdgeApp, services: EdgeServices, key_lookup: KeyLookup, job_writer: JobWriter) -> None:
+    settings, store = services.settings, services.store
+    submissions = Submissions(store, job_writer, key_lookup, settings, services.backpressure)
+    job_reader = JobReader(store, key_lookup)
+    results = ResultStream(store, settings.max_inflight_bytes)
     large = asyncio.Semaphore(1)
-    waiters = Gate(settings.max_sync_waiters, "too many calls wait for their result: use `background: true`")
+    busy = "too many calls wait for their result: use `background: true`"
+    waiters = ConcurrencyLimit(settings.max_sync_waiters, busy)
     for endpoint in CATALOGUE:
         reader = _reader(services, endpoint, large)
-        app.add_route(endpoint.path, SubmitResource(endpoint, reader, submissions, collector))
-        app.add_route(f"{endpoint.path}/{{job_id}}", PollResource(endpoint, collector, results, waiters))
-    dropin = responses.ResponsesServices(
-        reader=_reader(services, responses.ENDPOINT, large, takes_background=True),
-        submissions=submissions,
-        collector=collector,
-        results=results,
-        waiters=waiters,
-        max_wait=settings.sync_wait_seconds,
-    )
-    for path in responses.PATHS:
-        resource = responses.ResponsesResource(dropin, path)
+        app.add_route(endpoint.path, SubmitResource(endpoint, reader, submissions, job_reader, results))
+        app.add_route(f"{endpoint.path}/{{job_id}}", PollResource(endpoint, job_reader, results, waiters))
+    reader = _reader(services, openai_responses.ENDPOINT, large, takes_background=True)
+    for path in openai_responses.PATHS:
+        resource = openai_responses.ResponsesResource(
+            path, reader, submissions, job_reader, results, waiters, settings.sync_wait_seconds
+        )
         app.add_route(path, resource)
         app.add_route(f"{path}/{{job_id}}", resource, suffix="one")
-    _add_plain_routes(app, services, principals)
 
 
 def _reader(
     services: EdgeServices, endpoint: Endpoint, large: asyncio.Semaphore, *, takes_background: bool = False
 ) -> BodyReader:
     """The reader of one endpoint's bodies; all share the one place for `large` ones."""
-    settings = services.settings
-    parse = parser(
-        endpoint,
-        services.providers,
-        settings.default_provider,
-        settings.max_request_bytes,
-        takes_background=takes_background,
-    )
-    return BodyReader(parse, large)
-
-
-def _add_plain_routes(app: EdgeApp, services: EdgeServices, principals: Principals) -> None:
-    for path in models.PATHS:
-        app.add_route(path, models.ModelsResource(services.providers, principals))
-    readiness = Readiness(services.store, services.clock)
-    app.add_route("/livez", LivezResource())
-    app.add_route("/readyz", ReadyzResource(readiness))
-    app.add_route("/health", ReadyzResource(readiness, HEALTH_OK))
-    for path, resource in documentation(_version()).items():
-        app.add_route(path, resource)
-
-
-def _version() -> str:
-    try:
-        return metadata.version("coatcheck")
-    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-        return "unknown"
-
-
-def _limits(settings: Settings) -> GuardLimits:
-    return GuardLimits(
-        max_body_bytes=settings.max_request_bytes,
-        max_requests=settings.max_inflight_requests,
-        max_bytes=settings.max_inflight_bytes,
-        body_grace=settings.body_timeout_seconds,
-    )
+    settings, providers = services.settings, services.providers
+    default, most = settings.default_provider, settings.max_request_bytes
+    return BodyReader(parser(endpoint, providers, default, most, takes_background=takes_background), large)

@@ -1,1 +1,1 @@
-"""What runs after the answer 202: fleet, keeper and providers."""
+"""What runs after the answer 202: execution, reaper and providers."""

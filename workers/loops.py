@@ -1,29 +1,29 @@
-"""Runs the loops of one process: the first that ends takes the others down; a stop ends them all."""
+"""Runs the loops of one process: each is restarted when it fails, and a stop ends them all."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Coroutine, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
-from shared.admin import Health
+from shared.telemetry.supervised import supervised_task
 
-Loop = Coroutine[Any, Any, None]
+Loop = Callable[[], Coroutine[Any, Any, None]]
 
-_BEAT_SECONDS = 1.0
+_HEARTBEAT_SECONDS = 1.0
 _CANCEL_AGAIN_SECONDS = 0.2
 
 
-async def until_stopped(loops: Sequence[Loop], stop: asyncio.Event) -> None:
-    """Run endless loops until `stop` is set, then cancel them.
-
-    Raises what ended a loop early: a process with a dead loop must not look alive.
-    """
-    tasks = [asyncio.ensure_future(loop) for loop in loops]
-    stopped = asyncio.ensure_future(stop.wait())
+async def until_stopped(
+    loops: Mapping[str, Loop], stop: asyncio.Event, *, beside: Sequence[asyncio.Task[Any]] = ()
+) -> None:
+    """Run endless loops until `stop` is set. Raises what ended a task `beside`: a dead loop must not look alive."""
+    tasks = [supervised_task(name, loop) for name, loop in loops.items()]
+    stopped = asyncio.create_task(stop.wait(), name="stop")
     try:
-        done, _ = await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait([stopped, *tasks, *beside], return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
@@ -31,37 +31,26 @@ async def until_stopped(loops: Sequence[Loop], stop: asyncio.Event) -> None:
 
 
 @contextlib.asynccontextmanager
-async def background(loop: Loop) -> AsyncIterator[None]:
-    """Run a loop beside the block."""
-    task = asyncio.ensure_future(loop)
+async def background(name: str, loop: Loop, *, give_up_after: float = math.inf) -> AsyncIterator[asyncio.Task[Any]]:
+    """Run a loop beside the block, as a task that fails when the loop has done nothing else for `give_up_after`."""
+    task = supervised_task(name, loop, give_up_after=give_up_after)
     try:
-        yield
+        yield task
     finally:
         await cancelled([task])
 
 
-async def beat(health: Health) -> None:
+async def heartbeat(beat: Callable[[], None]) -> None:
     """Say for ever that the event loop turns."""
     while True:
-        health.beat()
-        await asyncio.sleep(_BEAT_SECONDS)
-
-
-async def stay_alive(health: Health) -> None:
-    """Say for ever that the event loop turns, ready or not: a missing database must not get a process restarted."""
-    while True:
-        health.waiting()
-        await asyncio.sleep(_BEAT_SECONDS)
+        beat()
+        await asyncio.sleep(_HEARTBEAT_SECONDS)
 
 
 async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
-    """Cancel tasks and wait until all have ended.
-
-    A cancellation can get lost in a library that turns it into an error of its own, which a loop then survives; so
-    whoever does not end is cancelled again.
-    """
+    """Cancel tasks and wait until all have ended."""
     pending = set(tasks)
-    while pending:
+    while pending:  # a library may turn a cancellation into an error of its own, which a loop then survives
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)

@@ -8,90 +8,55 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from coatcheck_client.config import load_config
+from coatcheck_client.config import ClientPool, load_config
 from coatcheck_client.errors import CoatcheckError, Unreachable
 from coatcheck_client.job import Job
-from coatcheck_client.lanes import Lanes
-from coatcheck_client.operations import Effect, Operation, Operations, Send, Sleep
+from coatcheck_client.operations import Operation, Operations, Send, Sleep
 from coatcheck_client.protocol import Reply
 from coatcheck_client.submission import FileSource, Submission
-from coatcheck_client.window import Outcome, ProgressCallback, open_window, outcome_of
+from coatcheck_client.window import Outcome, ProgressCallback, Window, outcome_of
 
 T = TypeVar("T")
 
 
 class AsyncCoatcheck:
-    """`Coatcheck` with `await`: the same arguments, verbs and errors, see there.
-
-    One instance belongs to one event loop. At most `connections` requests are on the wire; more wait their turn here,
-    where waiting is cheap.
-    """
+    """`Coatcheck` with `await`: the same arguments, verbs and errors, see there. For one event loop."""
 
     def __init__(
-        self,
-        url: str | None = None,
-        api_key: str | None = None,
-        *,
-        timeout: float = 30.0,
-        retries: int = 5,
-        connections: int = 64,
-        trust_env: bool | None = None,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        self._config = load_config(
-            url, api_key, timeout=timeout, retries=retries, connections=connections, trust_env=trust_env
-        )
+        self, url: str | None = None, api_key: str | None = None, *, timeout: float = 30.0, retries: int = 5,
+        connections: int = 64, trust_env: bool | None = None, transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:  # fmt: skip
+        self._config = load_config(url, api_key, timeout, retries, connections, trust_env=trust_env)
         self._operations = Operations(retries)
         options = self._config.http_options()
-        self._lanes = Lanes(lambda: httpx.AsyncClient(transport=transport, **options))
+        self._pool = ClientPool(lambda: httpx.AsyncClient(transport=transport, **options))
         self._turn = asyncio.Semaphore(connections)
 
     async def submit(
-        self,
-        request_type: str,
-        body: Mapping[str, Any] | bytes,
-        files: Mapping[str, FileSource] | None = None,
-        *,
-        idempotency_key: str | None = None,
-        ttl: int | None = None,
-        deadline: int | None = None,
+        self, request_type: str, body: Mapping[str, Any] | bytes, files: Mapping[str, FileSource] | None = None, *,
+        idempotency_key: str | None = None, ttl: int | None = None, deadline: int | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Job:
-        """Hand in a request and get its job, pending. See `Coatcheck.submit`."""
+    ) -> Job:  # fmt: skip
+        key = idempotency_key or ""
         submission = Submission(
-            request_type,
-            body,
-            files,
-            idempotency_key=idempotency_key or "",
-            ttl=ttl,
-            deadline=deadline,
-            headers=headers,
+            request_type, body, files, idempotency_key=key, ttl=ttl, deadline=deadline, headers=headers
         )
         return await self._submit(submission)
 
     async def get(self, job: Job | str) -> Job:
-        """The job as it is now. See `Coatcheck.get`."""
         return await self._perform(self._operations.get(job))
 
     async def wait(self, job: Job | str, timeout: float | None = None) -> Job:  # noqa: ASYNC109
-        """Poll until the job completed or failed. See `Coatcheck.wait`."""
         return await self._perform(self._operations.wait(job, timeout))
 
     async def result(self, job: Job | str, timeout: float | None = None) -> Any:  # noqa: ASYNC109
-        """Wait for the job and give its result. See `Coatcheck.result`."""
         return await self._perform(self._operations.result(job, timeout))
 
     async def map(
-        self,
-        requests: Iterable[Submission | tuple[str, Mapping[str, Any]]],
-        *,
-        in_flight: int = 64,
-        ordered: bool = True,
-        timeout: float | None = None,  # noqa: ASYNC109
-        progress: ProgressCallback | None = None,
-    ) -> AsyncGenerator[Outcome, None]:
-        """Submit every request, at most `in_flight` at a time, and give the outcomes. See `Coatcheck.map`."""
-        window = open_window(in_flight, ordered, requests, progress)
+        self, requests: Iterable[Submission | tuple[str, Mapping[str, Any]]], *, in_flight: int = 64,
+        ordered: bool = True, progress: ProgressCallback | None = None, timeout: float | None = None,  # noqa: ASYNC109
+    ) -> AsyncGenerator[Outcome, None]:  # fmt: skip
+        window = Window(in_flight, ordered, requests, progress)
         ended: asyncio.Queue[asyncio.Task[Outcome]] = asyncio.Queue()
         running: set[asyncio.Task[Outcome]] = set()
         try:
@@ -126,39 +91,37 @@ class AsyncCoatcheck:
         answer: Reply | Unreachable | None = None
         try:
             while True:
-                answer = await self._do(operation.send(answer))
+                effect = operation.send(answer)
+                if isinstance(effect, Sleep):
+                    answer = None
+                    await asyncio.sleep(effect.seconds)
+                else:
+                    answer = await self._send(effect)
         except StopIteration as end:
             result: T = end.value
             return result
 
-    async def _do(self, effect: Effect) -> Reply | Unreachable | None:
-        if isinstance(effect, Sleep):
-            await asyncio.sleep(effect.seconds)
-            return None
-        return await self._send(effect)
-
     async def _send(self, send: Send) -> Reply | Unreachable:
         try:
             async with asyncio.timeout(send.timeout), self._turn:
-                lane = self._lanes.take()
+                lane = self._pool.take()
                 try:
                     return await self._exchange(lane, send)
                 finally:
-                    self._lanes.give_back(lane)
+                    self._pool.give_back(lane)
         except (httpx.RequestError, TimeoutError) as error:
             return Unreachable(f"no answer from {self._config.url}: {error or type(error).__name__}")
 
     async def _exchange(self, http: httpx.AsyncClient, send: Send) -> Reply:
-        request = send.request
+        request, phases = send.request, self._config.phases(send.timeout)
         response = await http.request(
-            request.method, request.path, headers=dict(request.headers), content=request.content,
-            timeout=self._config.phases(send.timeout),
-        )  # fmt: skip
+            request.method, request.path, headers=dict(request.headers), content=request.content, timeout=phases
+        )
         return Reply(response.status_code, response.headers, response.content)
 
     async def close(self) -> None:
         """Close the connections. Jobs go on."""
-        for lane in self._lanes.opened:
+        for lane in self._pool.opened:
             await lane.aclose()
 
     async def __aenter__(self) -> Self:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
-from coatcheck_client.lanes import PER_LANE
 from coatcheck_client.version import VERSION
+
+Http = TypeVar("Http")
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 CONNECT_SECONDS = 5.0
+PER_LANE = 4
+"""Connections of one pool. httpx looks at all connections of a pool for every request, so the clients here share theirs
+among several small pools. Measured at 32 connections: 1.1 ms a request and not 2.3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +30,6 @@ class Config:
     url: str
     api_key: str = field(repr=False)
     timeout: float
-    retries: int
-    connections: int
     trust_env: bool
 
     def http_options(self) -> dict[str, Any]:
@@ -51,28 +53,18 @@ class Config:
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def phases(self, total: float | None) -> httpx.Timeout:
-        """Bounds on connecting, reading and writing, none above `total`. A place in the pool may take any time: those
-        who hold one are bounded."""
+        """Bounds on connecting, reading and writing, none above `total` seconds; none on waiting for a connection."""
         longest = self.timeout if total is None else min(total, self.timeout)
         return httpx.Timeout(longest, connect=min(CONNECT_SECONDS, longest), pool=None)
 
 
 def load_config(
-    url: str | None,
-    api_key: str | None,
-    *,
-    timeout: float,
-    retries: int,
-    connections: int,
-    trust_env: bool | None,
-    environ: Mapping[str, str] = os.environ,
+    url: str | None, api_key: str | None, timeout: float, retries: int, connections: int, *, trust_env: bool | None
 ) -> Config:
-    """Check the settings; `ValueError` says which is wrong, and never quotes the key.
-
-    Proxies and CA files of the environment are used unless the server is on this machine: a proxy cannot reach that.
-    """
-    url = (url or environ.get("COATCHECK_URL") or DEFAULT_URL).rstrip("/")
-    key = (api_key if api_key is not None else environ.get("COATCHECK_API_KEY", "")).strip()
+    """Check the settings; `ValueError` says which is wrong, and never quotes the key. Proxies and CA files of the
+    environment are used unless the server is on this machine, which a proxy cannot reach."""
+    url = (url or os.environ.get("COATCHECK_URL") or DEFAULT_URL).rstrip("/")
+    key = (api_key if api_key is not None else os.environ.get("COATCHECK_API_KEY", "")).strip()
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(f"the URL must be like {DEFAULT_URL}, not {url!r}")
@@ -82,13 +74,33 @@ def load_config(
         raise ValueError("the API key holds characters that cannot be sent in a header")
     if connections < 1 or retries < 0 or timeout <= 0:
         raise ValueError("timeout and connections must be above 0, retries at least 0")
-    local = is_loopback(parts.hostname)
-    return Config(url, key, timeout, retries, connections, not local if trust_env is None else trust_env)
+    return Config(url, key, timeout, not _is_loopback(parts.hostname) if trust_env is None else trust_env)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether the host is this machine."""
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+
+
+class ClientPool(Generic[Http]):
+    """Places in small pools. Whoever takes one must hold one of a bounded number of turns, and give it back."""
+
+    def __init__(self, open_lane: Callable[[], Http]) -> None:
+        self._open_lane = open_lane
+        self._free: list[Http] = []
+        self.opened: list[Http] = []
+
+    def take(self) -> Http:
+        """The place that was used last, so that few requests keep to few connections. Safe between threads."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            lane = self._open_lane()
+            self.opened.append(lane)
+            self._free.extend([lane] * (PER_LANE - 1))
+            return lane
+
+    def give_back(self, lane: Http) -> None:
+        self._free.append(lane)

@@ -11,7 +11,7 @@ ASYNC_PREFIX = "/v1/async/"
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One request type: `name` is the path's tail and the name on the command line."""
+    """One request type: `name` is the path's tail and the name on the command line, `path` where jobs are submitted."""
 
     name: str
     request_type: str
@@ -19,7 +19,6 @@ class Endpoint:
 
     @property
     def path(self) -> str:
-        """Where jobs of this type are submitted."""
         return ASYNC_PREFIX + self.name
 
 

@@ -1,13 +1,4 @@
-"""What can go wrong, as types:
-
-    CoatcheckError
-    ├── ApiError      the server answered, and the answer is an error or no job
-    ├── Unreachable   no answer came, not even after the retries
-    ├── JobFailed     the job ended without a result
-    └── WaitTimeout   the time to wait is over and the job has not ended (also a TimeoutError)
-
-Wrong arguments are `ValueError` and `TypeError`, as everywhere in Python.
-"""
+"""What can go wrong with the server or a job. Wrong arguments are `ValueError` and `TypeError`, as usual in Python."""
 
 from __future__ import annotations
 
@@ -22,11 +13,8 @@ class CoatcheckError(Exception):
 
 
 class ApiError(CoatcheckError):
-    """The server answered with an error.
-
-    `status` is the HTTP status, `request_id` the server's `x-request-id` (empty when it sent none), `body` the decoded
-    JSON of the answer if it was JSON, `retry_after` the seconds the server asked to wait, if it did.
-    """
+    """The server answered with an error, or with no job. `status` is the HTTP status, `request_id` the server's
+    `x-request-id` or empty, `body` the answer if it was JSON, `retry_after` the seconds it asked to wait, if it did."""
 
     def __init__(
         self, status: int, message: str, request_id: str = "", body: Any = None, retry_after: float | None = None
@@ -39,31 +27,28 @@ class ApiError(CoatcheckError):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        where = f" (request {self.request_id})" if self.request_id else ""
-        return f"{self.status}: {self.message}{where}"
+        return f"{self.status}: {self.message}" + (f" (request {self.request_id})" if self.request_id else "")
 
 
 class Unreachable(CoatcheckError):
     """No answer came from the server: refused, reset, unresolved or timed out, each time it was tried."""
 
 
-class JobFailed(CoatcheckError):
-    """The job ended as failed. `job.error` is the server's error object, `job.status_code` its status."""
-
+class _OfJob(CoatcheckError):
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self.job = job
+
+
+class JobFailed(_OfJob):
+    """The job ended as failed. `job.error` is the server's error object, `job.status_code` its status."""
 
     def __str__(self) -> str:
         return f"job {self.job.ticket} failed with {self.job.status_code}: {self.job.error_message}"
 
 
-class WaitTimeout(CoatcheckError, TimeoutError):
+class WaitTimeout(_OfJob, TimeoutError):
     """The job had not ended when the time to wait was over. It goes on; `job` is how it was last seen."""
-
-    def __init__(self, job: Job) -> None:
-        super().__init__(job)
-        self.job = job
 
     def __str__(self) -> str:
         return f"job {self.job.ticket} is still {self.job.status}"

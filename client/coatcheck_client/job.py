@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeGuard, get_args
+from typing import Any, Literal, TypeGuard, assert_never, get_args
 
 from coatcheck_client.endpoints import Endpoint, endpoint_of
 
@@ -13,11 +13,9 @@ Status = Literal["pending", "processing", "completed", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job. `result` is set when it completed, `error` when it failed; times carry a time zone.
-
-    `envelope` is the server's answer as it came, empty for a job that was not asked for yet.
-    `retry_after` is what the server asked a poller to wait, in seconds.
-    """
+    """One job. `result` is set when it completed, `error` when it failed; times carry a time zone. `envelope` is the
+    server's answer as it came, `retry_after` the seconds that it asked a poller to wait, `requeued_as` the id of the
+    job that an operator made of a failed one."""
 
     id: str
     endpoint: Endpoint
@@ -31,11 +29,24 @@ class Job:
     error: dict[str, Any] | None = field(default=None, repr=False)
     retry_after: float | None = field(default=None, repr=False)
     envelope: dict[str, Any] = field(default_factory=dict, repr=False)
+    requeued_as: str = ""
 
     @property
     def ended(self) -> bool:
-        """Whether the job is completed or failed: it will not change any more."""
-        return self.status in ("completed", "failed")
+        return self.succeeded is not None
+
+    @property
+    def succeeded(self) -> bool | None:
+        """Whether the job that ended has a result; None if it has not ended."""
+        match self.status:
+            case "completed":
+                return True
+            case "failed":
+                return False
+            case "pending" | "processing":
+                return None
+            case unknown:
+                assert_never(unknown)
 
     @property
     def ticket(self) -> str:
@@ -44,12 +55,10 @@ class Job:
 
     @property
     def error_message(self) -> str:
-        """The failure in a sentence; empty unless the job failed."""
         return error_message(self.error)
 
 
 def error_message(body: Any) -> str:
-    """The `error.message` of the API's error object; empty when there is none."""
     error = body.get("error") if isinstance(body, dict) else None
     message = error.get("message") if isinstance(error, dict) else None
     return message if isinstance(message, str) else ""
@@ -73,20 +82,18 @@ def from_envelope(endpoint: Endpoint, envelope: Any, retry_after: float | None =
         raise ValueError("the answer has no job id")
     if not _is_status(status):
         raise ValueError(f"the answer has the unknown status {status!r}")
+    again = envelope.get("requeued_as")
     return Job(
-        job_id,
-        endpoint,
-        status,
-        created_at=_time(envelope, "created_at"),
-        completed_at=_time(envelope, "completed_at"),
-        expires_at=_time(envelope, "expires_at"),
-        status_code=envelope.get("status_code"),
-        request_id=envelope.get("request_id") or "",
-        result=envelope.get("result"),
-        error=envelope.get("error"),
-        retry_after=retry_after,
-        envelope=envelope,
-    )
+        job_id, endpoint, status, _time(envelope, "created_at"), _time(envelope, "completed_at"),
+        _time(envelope, "expires_at"), envelope.get("status_code"), envelope.get("request_id") or "",
+        result=envelope.get("result"), error=envelope.get("error"), retry_after=retry_after, envelope=envelope,
+        requeued_as=again if isinstance(again, str) and status == "failed" else "",
+    )  # fmt: skip
+
+
+def follow_up(job: Job) -> Job | None:
+    """The job that an operator made of a failed one, as it is known before the first look at it; None without one."""
+    return Job(job.requeued_as, job.endpoint, "pending") if job.requeued_as not in ("", job.id) else None
 
 
 def _is_status(value: object) -> TypeGuard[Status]:

@@ -14,7 +14,6 @@ from urllib.parse import quote
 from coatcheck_client.endpoints import Endpoint
 from coatcheck_client.errors import ApiError
 from coatcheck_client.job import Job, error_message, from_envelope
-from coatcheck_client.submission import Encoded
 
 EXCERPT = 200
 """Characters of an answer that is no error object, quoted in the error's message."""
@@ -22,8 +21,6 @@ EXCERPT = 200
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request, relative to the server's URL."""
-
     method: str
     path: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -38,14 +35,13 @@ class Reply:
     headers: Mapping[str, str] = field(repr=False)
     content: bytes = field(repr=False)
 
-
-def submit_request(encoded: Encoded) -> Request:
-    """POST the submission to its endpoint."""
-    return Request("POST", encoded.endpoint.path, encoded.headers, encoded.content)
+    @property
+    def request_id(self) -> str:
+        return self.headers.get("x-request-id", "")
 
 
 def get_request(endpoint: Endpoint, job_id: str) -> Request:
-    """GET the job; any id is safe to put into the path."""
+    """Any id is safe to put into the path."""
     return Request("GET", f"{endpoint.path}/{quote(job_id, safe='')}")
 
 
@@ -56,11 +52,10 @@ def read_job(endpoint: Endpoint, reply: Reply) -> Job:
     try:
         return from_envelope(endpoint, json.loads(reply.content), read_retry_after(reply))
     except ValueError as error:
-        raise ApiError(reply.status, f"no job in the answer: {error}", _request_id(reply)) from None
+        raise ApiError(reply.status, f"no job in the answer: {error}", reply.request_id) from None
 
 
 def read_error(reply: Reply) -> ApiError:
-    """The error that an answer describes, whoever wrote it."""
     body: Any = None
     try:
         body = json.loads(reply.content)
@@ -68,7 +63,7 @@ def read_error(reply: Reply) -> ApiError:
         message = reply.content[:EXCERPT].decode("utf-8", "replace").strip()
     else:
         message = error_message(body) or str(body)[:EXCERPT]
-    return ApiError(reply.status, message or "no message", _request_id(reply), body, read_retry_after(reply))
+    return ApiError(reply.status, message or "no message", reply.request_id, body, read_retry_after(reply))
 
 
 def read_retry_after(reply: Reply) -> float | None:
@@ -90,7 +85,3 @@ def _seconds_until(date: str, now: str | None) -> float:
         return max(0.0, (moment - start).total_seconds())
     except (TypeError, ValueError):
         return math.nan
-
-
-def _request_id(reply: Reply) -> str:
-    return reply.headers.get("x-request-id", "")

@@ -11,14 +11,13 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from coatcheck_client.config import load_config
+from coatcheck_client.config import ClientPool, load_config
 from coatcheck_client.errors import CoatcheckError, Unreachable
 from coatcheck_client.job import Job
-from coatcheck_client.lanes import Lanes
-from coatcheck_client.operations import Effect, Operation, Operations, Send, Sleep
+from coatcheck_client.operations import Operation, Operations, Send, Sleep
 from coatcheck_client.protocol import Reply
 from coatcheck_client.submission import FileSource, Submission
-from coatcheck_client.window import Outcome, ProgressCallback, open_window, outcome_of
+from coatcheck_client.window import Outcome, ProgressCallback, Window, outcome_of
 
 T = TypeVar("T")
 
@@ -26,57 +25,33 @@ T = TypeVar("T")
 class Coatcheck:
     """A client of one server. Safe to share between threads; close it, or use it as a context manager.
 
-    `url` and `api_key` default to COATCHECK_URL and COATCHECK_API_KEY. `timeout` is how many seconds one exchange may
-    stand still, `retries` how often a request is sent again after a refusal that may pass (408, 429, 502, 503, 504, no
-    connection). At most `connections` are open. `trust_env` False ignores proxies of the environment; they are ignored
-    anyway for a server on this machine.
-    """
+    `url` and `api_key` default to COATCHECK_URL and COATCHECK_API_KEY. `timeout`: seconds that one exchange may stand
+    still. `retries`: how often a request is sent again after 408, 429, 502, 503, 504 or no answer. `connections`: open
+    at most. `trust_env`: whether to use proxies of the environment; by default unless the server is on this machine."""
 
     def __init__(
-        self,
-        url: str | None = None,
-        api_key: str | None = None,
-        *,
-        timeout: float = 30.0,
-        retries: int = 5,
-        connections: int = 64,
-        trust_env: bool | None = None,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        self._config = load_config(
-            url, api_key, timeout=timeout, retries=retries, connections=connections, trust_env=trust_env
-        )
+        self, url: str | None = None, api_key: str | None = None, *, timeout: float = 30.0, retries: int = 5,
+        connections: int = 64, trust_env: bool | None = None, transport: httpx.BaseTransport | None = None,
+    ) -> None:  # fmt: skip
+        self._config = load_config(url, api_key, timeout, retries, connections, trust_env=trust_env)
         self._operations = Operations(retries)
         options = self._config.http_options()
-        self._lanes = Lanes(lambda: httpx.Client(transport=transport, **options))
+        self._pool = ClientPool(lambda: httpx.Client(transport=transport, **options))
         self._turn = threading.Semaphore(connections)
 
     def submit(
-        self,
-        request_type: str,
-        body: Mapping[str, Any] | bytes,
-        files: Mapping[str, FileSource] | None = None,
-        *,
-        idempotency_key: str | None = None,
-        ttl: int | None = None,
-        deadline: int | None = None,
+        self, request_type: str, body: Mapping[str, Any] | bytes, files: Mapping[str, FileSource] | None = None, *,
+        idempotency_key: str | None = None, ttl: int | None = None, deadline: int | None = None,
         headers: Mapping[str, str] | None = None,
-    ) -> Job:
-        """Hand in a request and get its job, pending.
+    ) -> Job:  # fmt: skip
+        """Hand in a request and get its job, pending. Raises `ApiError` or `Unreachable`.
 
-        `request_type` is a name or path, like `embeddings` or `/v1/embeddings`; `body` the JSON or form fields. `ttl`
-        is how many seconds the result is kept after the end, `deadline` how many the job may take. The same
-        `idempotency_key` with the same request is the same job; without one, a fresh key covers the retries of this
-        call. Raises `ApiError` or `Unreachable`.
-        """
+        `request_type`: name or path, like `embeddings` or `/v1/embeddings`. `body`: JSON or form fields. `ttl`: seconds
+        that the result is kept after the end. `deadline`: seconds that the job may take. The same `idempotency_key`
+        and request are the same job; without one, a fresh key covers the retries of this call."""
+        key = idempotency_key or ""
         submission = Submission(
-            request_type,
-            body,
-            files,
-            idempotency_key=idempotency_key or "",
-            ttl=ttl,
-            deadline=deadline,
-            headers=headers,
+            request_type, body, files, idempotency_key=key, ttl=ttl, deadline=deadline, headers=headers
         )
         return self._perform(self._operations.submit(submission.encode()))
 
@@ -93,20 +68,14 @@ class Coatcheck:
         return self._perform(self._operations.result(job, timeout))
 
     def map(
-        self,
-        requests: Iterable[Submission | tuple[str, Mapping[str, Any]]],
-        *,
-        in_flight: int = 64,
-        ordered: bool = True,
-        timeout: float | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Generator[Outcome, None, None]:
+        self, requests: Iterable[Submission | tuple[str, Mapping[str, Any]]], *, in_flight: int = 64,
+        ordered: bool = True, progress: ProgressCallback | None = None, timeout: float | None = None,
+    ) -> Generator[Outcome, None, None]:  # fmt: skip
         """Submit every request, at most `in_flight` at a time, and give the outcomes in order (or as they come).
 
-        Nothing is raised for a single request: look at `Outcome.error`, or ask for `Outcome.result`. `timeout` bounds
-        the wait for each job in seconds. One thread per job in flight; for thousands use `AsyncCoatcheck`.
-        """
-        window = open_window(in_flight, ordered, requests, progress)
+        Nothing is raised for one request: see `Outcome.error`. `timeout`: seconds to wait for each job. One thread per
+        job in flight; for thousands use `AsyncCoatcheck`."""
+        window = Window(in_flight, ordered, requests, progress)
         ended: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
         stop = threading.Event()
         with ThreadPoolExecutor(in_flight, thread_name_prefix="coatcheck-map") as pool:
@@ -138,36 +107,34 @@ class Coatcheck:
         answer: Reply | Unreachable | None = None
         try:
             while True:
-                answer = self._do(operation.send(answer), pause)
+                effect = operation.send(answer)
+                if isinstance(effect, Sleep):
+                    answer = None
+                    pause(effect.seconds)
+                else:
+                    answer = self._send(effect)
         except StopIteration as end:
             result: T = end.value
             return result
 
-    def _do(self, effect: Effect, pause: Callable[[float], None]) -> Reply | Unreachable | None:
-        if isinstance(effect, Sleep):
-            pause(effect.seconds)
-            return None
-        return self._send(effect)
-
     def _send(self, send: Send) -> Reply | Unreachable:
         if not self._turn.acquire(timeout=send.timeout):
             return Unreachable("all connections of this client are in use")
-        lane = self._lanes.take()
+        lane = self._pool.take()
         try:
             return self._exchange(lane, send)
         finally:
-            self._lanes.give_back(lane)
+            self._pool.give_back(lane)
             self._turn.release()
 
     def _exchange(self, http: httpx.Client, send: Send) -> Reply | Unreachable:
-        request = send.request
+        request, phases = send.request, self._config.phases(send.timeout)
         end = None if send.timeout is None else time.monotonic() + send.timeout
         chunks: list[bytes] = []
         try:
             with http.stream(
-                request.method, request.path, headers=dict(request.headers), content=request.content,
-                timeout=self._config.phases(send.timeout),
-            ) as response:  # fmt: skip
+                request.method, request.path, headers=dict(request.headers), content=request.content, timeout=phases
+            ) as response:
                 for chunk in response.iter_bytes():
                     chunks.append(chunk)
                     if end is not None and time.monotonic() > end:
@@ -178,7 +145,7 @@ class Coatcheck:
 
     def close(self) -> None:
         """Close the connections. Jobs go on."""
-        for lane in self._lanes.opened:
+        for lane in self._pool.opened:
             lane.close()
 
     def __enter__(self) -> Self:

@@ -51,10 +51,8 @@ class FakeJob:
 
 @dataclass
 class FakeServer:
-    """Jobs by id. Honours Idempotency-Key; `polls` is how many polls of a job come before its end.
-
-    `script` holds answers, or exceptions, that come instead of the next ones. `retry_after` is sent with each 202.
-    """
+    """Jobs by id. Honours Idempotency-Key; `polls` is how many polls of a job come before its end. `script` holds
+    answers, or exceptions, that come instead of the next ones. `retry_after` is sent with each 202."""
 
     answer: Answer = lambda request_type, body: {"echo": body}
     polls: int = 0
@@ -66,11 +64,9 @@ class FakeServer:
 
     @property
     def transport(self) -> httpx.MockTransport:
-        """The `transport=` of either client."""
         return httpx.MockTransport(self.handle)
 
     def handle(self, request: httpx.Request) -> httpx.Response:
-        """Answer one request."""
         request.read()
         with self._lock:
             self.requests.append(request)
@@ -86,31 +82,42 @@ class FakeServer:
                     return self._collect(endpoint, request.url.path.removeprefix(endpoint.path + "/"))
         return refusal(404, "no such route")
 
+    def requeue(self, job_id: str) -> str:
+        """What an operator does with a failed job: submit it again under the new id that comes back."""
+        with self._lock:
+            old, new_id = self.jobs[job_id], str(uuid.uuid4())
+            self._accept(new_id, old.endpoint, old.content)
+            old.envelope["requeued_as"] = new_id
+        return new_id
+
+    def _accept(self, job_id: str, endpoint: Endpoint, content: bytes) -> FakeJob:
+        envelope = {"id": job_id, "status": "pending", "created_at": "2026-01-01T00:00:00Z"}
+        job = self.jobs[job_id] = FakeJob(endpoint, content, envelope, self.polls)
+        return job
+
     def _submit(self, endpoint: Endpoint, request: httpx.Request) -> httpx.Response:
         key = request.headers.get(KEY_HEADER) or str(uuid.uuid4())
         job_id = str(uuid.uuid5(uuid.NAMESPACE_OID, key))
         job = self.jobs.get(job_id)
-        if job is not None and (job.endpoint, job.content) != (endpoint, request.content):
+        if job is None:
+            return self._response(202, self._accept(job_id, endpoint, request.content).envelope)
+        if (job.endpoint, job.content) != (endpoint, request.content):
             return refusal(422, "this Idempotency-Key was used with another request")
-        if job is not None:
-            job.submits += 1
-        else:
-            envelope = {"id": job_id, "status": "pending", "created_at": "2026-01-01T00:00:00Z"}
-            job = self.jobs[job_id] = FakeJob(endpoint, request.content, envelope, self.polls)
-        return self._response(202, job.envelope)
+        job.submits += 1
+        return self._response(200 if "status_code" in job.envelope else 202, job.envelope)
 
     def _collect(self, endpoint: Endpoint, job_id: str) -> httpx.Response:
         job = self.jobs.get(job_id)
         if job is None or job.endpoint != endpoint:
             return refusal(404, "no such job")
-        if job.polls_left:
-            job.polls_left -= 1
-            return self._response(202, {**job.envelope, "status": "processing"})
-        if "status_code" not in job.envelope:
-            try:
+        try:
+            if job.polls_left:
+                job.polls_left -= 1
+                raise NotYet
+            if "status_code" not in job.envelope:
                 job.envelope |= self._end(job)
-            except NotYet:
-                return self._response(202, {**job.envelope, "status": "processing"})
+        except NotYet:
+            return self._response(202, {**job.envelope, "status": "processing"})
         return self._response(200, job.envelope)
 
     def _end(self, job: FakeJob) -> dict[str, Any]:
@@ -129,7 +136,6 @@ class FakeServer:
 
 
 def error_body(status: int, message: str) -> dict[str, Any]:
-    """The API's error object."""
     return {"is_bifrost_error": False, "status_code": status, "error": {"message": message}, "extra_fields": {}}
 
 
@@ -148,9 +154,8 @@ def listening(server: FakeServer) -> Iterator[str]:
 
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers.get("content-length", 0)))
-            response = server.handle(
-                httpx.Request(self.command, f"http://fake{self.path}", headers=self.headers.items(), content=content)
-            )
+            url, headers = f"http://fake{self.path}", self.headers.items()
+            response = server.handle(httpx.Request(self.command, url, headers=headers, content=content))
             self.send_response(response.status_code)
             for name, value in response.headers.items():
                 self.send_header(name, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from coatcheck_client.errors import CoatcheckError, JobFailed
@@ -13,10 +13,7 @@ from coatcheck_client.submission import Submission
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the request at `index`: a completed job, or `error`.
-
-    A failed job has both, `job` and a `JobFailed`; a request that was refused or never ended has only the error.
-    """
+    """What became of the request at `index`: a completed job, a failed one with its `JobFailed`, or an error alone."""
 
     index: int
     submission: Submission
@@ -45,54 +42,42 @@ ProgressCallback: TypeAlias = Callable[[Progress], object]
 
 
 def outcome_of(index: int, submission: Submission, job: Job) -> Outcome:
-    """The outcome of a job that ended."""
-    return Outcome(index, submission, job, JobFailed(job) if job.status == "failed" else None)
+    return Outcome(index, submission, job, None if job.succeeded else JobFailed(job))
 
 
-@dataclass(slots=True)
 class Window:
-    """At most `size` requests between start and leaving.
+    """At most `size` requests between start and leaving. In order, an outcome that came early waits and keeps its
+    place, so memory is bounded even if the first is slowest."""
 
-    In order, an outcome that came early waits and keeps its place, so memory is bounded even if the first is slowest.
-    """
-
-    size: int
-    ordered: bool
-    total: int | None = None
-    progress: ProgressCallback | None = None
-    started: int = 0
-    done: int = 0
-    left: int = 0
-    failed: int = 0
-    early: dict[int, Outcome] = field(default_factory=dict)
+    def __init__(
+        self, size: int, ordered: bool, requests: object = None, progress: ProgressCallback | None = None
+    ) -> None:
+        if size < 1:
+            raise ValueError("in_flight must be at least 1")
+        self._size = size
+        self._ordered = ordered
+        self._total = len(requests) if isinstance(requests, Sized) else None
+        self._progress = progress
+        self.started = self._done = self._left = self._failed = 0
+        self._early: dict[int, Outcome] = {}
 
     def start(self) -> int:
-        """Take a place and get the index of the request that fills it."""
         self.started += 1
         return self.started - 1
 
     def has_room(self) -> bool:
-        """Whether one more may start."""
-        return self.started - self.left < self.size
+        return self.started - self._left < self._size
 
     def is_empty(self) -> bool:
-        """Whether all that started has left."""
-        return self.started == self.left
+        return self.started == self._left
 
     def arrive(self, outcome: Outcome) -> Iterator[Outcome]:
         """Take an outcome in, report it, and give out what may leave now."""
-        self.done += 1
-        self.failed += outcome.error is not None
-        if self.progress is not None:
-            self.progress(Progress(self.done, self.failed, self.started - self.done, self.total))
-        self.early[outcome.index if self.ordered else self.left] = outcome
-        while self.left in self.early:
-            self.left += 1
-            yield self.early.pop(self.left - 1)
-
-
-def open_window(size: int, ordered: bool, requests: object, progress: ProgressCallback | None) -> Window:
-    """A window over these requests; `ValueError` unless at least one may be in flight."""
-    if size < 1:
-        raise ValueError("in_flight must be at least 1")
-    return Window(size, ordered, len(requests) if isinstance(requests, Sized) else None, progress)
+        self._done += 1
+        self._failed += outcome.error is not None
+        if self._progress is not None:
+            self._progress(Progress(self._done, self._failed, self.started - self._done, self._total))
+        self._early[outcome.index if self._ordered else self._left] = outcome
+        while self._left in self._early:
+            self._left += 1
+            yield self._early.pop(self._left - 1)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from coatcheck_client import ApiError, AsyncCoatcheck, Coatcheck, JobFailed, Unreachable, WaitTimeout
+from coatcheck_client import ApiError, AsyncCoatcheck, Coatcheck, Job, JobFailed, Unreachable, WaitTimeout
 from coatcheck_client.testing import Fail, FakeServer, refusal
 
 BODY = {"model": "local/minilm", "input": "the cat sat"}
@@ -37,6 +37,34 @@ def test_a_failed_job_raises_with_what_the_server_said(open_client: Any, server:
         client.result(job)
 
 
+def test_a_failed_job_that_was_requeued_leads_to_the_new_one(open_client: Any, server: FakeServer) -> None:
+    def fail(request_type: str, body: Any) -> Any:
+        raise Fail(503, "the model sleeps")
+
+    server.answer = fail
+    client = open_client(server)
+    job = client.wait(client.submit("embeddings", BODY))
+    again = server.requeue(job.id)
+    client.wait(Job(again, job.endpoint, "pending"))
+    last = server.requeue(again)
+    server.answer = lambda request_type, body: "woken up"
+    assert client.get(job).requeued_as == again, "the job itself never changes"
+    assert client.wait(job.ticket).id == last
+    assert client.result(job.ticket) == "woken up"
+
+
+def test_of_a_requeued_job_that_is_gone_the_first_failure_is_told(open_client: Any, server: FakeServer) -> None:
+    def fail(request_type: str, body: Any) -> Any:
+        raise Fail(503, "the model sleeps")
+
+    server.answer = fail
+    client = open_client(server)
+    job = client.wait(client.submit("embeddings", BODY))
+    del server.jobs[server.requeue(job.id)]
+    with pytest.raises(JobFailed, match="503: the model sleeps"):
+        client.result(job.ticket)
+
+
 def test_a_wait_that_takes_too_long_gives_the_job_back(open_client: Any, server: FakeServer) -> None:
     server.polls = 10**9
     client = open_client(server)
@@ -61,6 +89,18 @@ def test_the_same_key_is_the_same_job_and_another_request_under_it_is_refused(
     assert first.id == again.id
     with pytest.raises(ApiError, match="422"):
         client.submit("embeddings", {}, idempotency_key="k")
+
+
+def test_a_submit_repeated_after_the_end_gives_the_ended_job_and_no_poll_is_sent(
+    open_client: Any, server: FakeServer
+) -> None:
+    client = open_client(server)
+    job = client.wait(client.submit("embeddings", BODY, idempotency_key="k"))
+    polls = len(server.requests)
+    again = client.submit("embeddings", BODY, idempotency_key="k")
+    assert again.ended
+    assert client.result(again) == job.result
+    assert len(server.requests) == polls + 1
 
 
 def test_files_and_fields_travel_as_a_form(open_client: Any, server: FakeServer) -> None:

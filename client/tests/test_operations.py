@@ -171,3 +171,11 @@ def test_refusals_do_not_stretch_a_wait(timeout: float, seconds: float, obstacle
 def test_a_job_that_vanishes_while_waiting_is_an_api_error() -> None:
     with pytest.raises(ApiError, match="404"):
         World([RUNNING, refused(404)]).run("wait", JOB, None)
+
+
+@pytest.mark.parametrize("leads_to", ["i", "j"])
+def test_a_server_that_leads_in_circles_is_left(leads_to: str) -> None:
+    circle = b'{"id":"i","status":"failed","status_code":503,"error":{},"requeued_as":"%b"}' % leads_to.encode()
+    world = World(repeat(Reply(200, {}, circle)))
+    assert world.run("wait", JOB, None).status == "failed"
+    assert len(world.sent) <= 101

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coatcheck_client.schedule import (
+from coatcheck_client.operations import (
     FIRST_POLL,
     LONGEST_HINT,
     LONGEST_POLL,

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from multipart import MultipartParser, parse_options_header
 
 from coatcheck_client import Submission
-from coatcheck_client.form import Part, encode_form
-from coatcheck_client.submission import Encoded
+from coatcheck_client.submission import Encoded, Part, encode_form
 
 Parts = list[tuple[str, str | None, bytes]]
 

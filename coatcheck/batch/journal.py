@@ -1,9 +1,6 @@
-"""What a batch has done so far, so that the same command goes on after Ctrl-C, a crash or a lost connection.
-
-The output and errors files are the record of what is written: a custom_id in either of them is done. Beside the output
-lies `<output>.journal`, one JSON object written before the first submit. It holds a random `run`, from which every
-line's Idempotency-Key derives: what was in flight when a run ended is the same job in the next.
-"""
+"""What a batch has done so far, so that the same command goes on after Ctrl-C, a crash or a lost connection. A
+custom_id in the output or errors file is done. `<output>.journal` holds a random `run`, from which every line's
+Idempotency-Key derives: what was in flight when a run ended is the same job in the next."""
 
 from __future__ import annotations
 
@@ -12,14 +9,12 @@ import os
 import uuid
 from array import array
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from coatcheck.batch.errors import BadInput
-from coatcheck.batch.ids import IdSet, fold
+from coatcheck.batch.lines import BadInput, IdSet, fold
 from coatcheck.batch.outputs import LineFile
 
 VERSION = 1
@@ -34,7 +29,6 @@ class Paths:
 
     @property
     def journal(self) -> Path:
-        """The run and the fingerprint of its input."""
         return self.output.with_name(f"{self.output.name}.journal")
 
     @property
@@ -43,11 +37,18 @@ class Paths:
         return self.errors.with_name(f"{self.errors.name}.retried")
 
 
-class Journal:
+def default_errors(output: Path) -> Path:
+    """Where failures go unless told otherwise: beside the output under its name, as two batches may share a folder."""
+    header = _read_header(Paths(output, output).journal)
+    if header is not None and "errors" not in header:  # an older version had one for all batches of a folder
+        return output.with_name("errors.jsonl")
+    return output.with_name(f"{output.stem}.errors{output.suffix}")
+
+
+class Journal(AbstractContextManager["Journal"]):
     """Open for as long as the batch runs. `done` are lines that need nothing more; `failed` are those in the errors."""
 
     def __init__(self, paths: Paths, fingerprint: str, *, retry_failed: bool = False) -> None:
-        self._files = ExitStack()
         with ExitStack() as opened:
             self._output = opened.enter_context(LineFile(paths.output))
             self._errors = opened.enter_context(LineFile(paths.errors))
@@ -59,7 +60,6 @@ class Journal:
             self._files = opened.pop_all()
 
     def has(self, custom_id: str) -> bool:
-        """Whether the line was written before this run."""
         return custom_id in self._ended
 
     def attempt(self, custom_id: str) -> int:
@@ -67,33 +67,29 @@ class Journal:
         return self._attempts[fold(custom_id)]
 
     def complete(self, line: bytes) -> None:
-        """Write the result of a line."""
         self._output.append(line)
         self.done += 1
 
     def fail(self, line: bytes) -> None:
-        """Write the failure of a line."""
         self._errors.append(line)
         self.done += 1
         self.failed += 1
 
     def _begin(self, paths: Paths, fingerprint: str) -> str:
-        """The run that these files belong to, or a new one if they are empty."""
         header = _read_header(paths.journal)
         if header is None:
             for file in (self._output, self._errors):
                 if file.size:
                     raise BadInput(f"{file.path} is not empty and no batch has written it: give another name")
             header = {"version": VERSION, "run": str(uuid.uuid4()), "input_sha256": fingerprint}
-            _write_header(paths.journal, header)
+            _write_header(paths.journal, header | {"errors": str(paths.errors)})
         if header.get("version") != VERSION:
             raise BadInput(f"{paths.journal} was written by another version of this command")
         if header["input_sha256"] != fingerprint:
             raise BadInput(f"{paths.output} belongs to another input, or the input was changed: give another output")
         self._output.repair()
         self._errors.repair()
-        run: str = header["run"]
-        return run
+        return str(header["run"])
 
     def _retries(self, paths: Paths, retry_failed: bool) -> Counter[int]:
         """Count how often each line was tried again; with `retry_failed`, all that failed are from now on."""
@@ -105,16 +101,12 @@ class Journal:
                 self._errors.move_to(retried)
             return Counter(retried.folded_ids())
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._files:
             self._output.sync()
             self._errors.sync()
-            self._errors.remove_if_empty()
+            if not self._errors.size:
+                self._errors.path.unlink(missing_ok=True)
 
 
 def _read_header(path: Path) -> dict[str, Any] | None:

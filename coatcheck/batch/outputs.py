@@ -5,18 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from coatcheck.batch.errors import BadInput, Stopped
-from coatcheck.batch.ids import fold
-from coatcheck.batch.lines import custom_id_of
+from coatcheck.batch.lines import BadInput, Stopped, custom_id_of, fold
 
 _CHUNK = 1024 * 1024
 
 
-class LineFile:
+class LineFile(AbstractContextManager["LineFile"]):
     """A file opened for appending lines, by one process at a time. Opening changes nothing in it: `repair` does."""
 
     def __init__(self, path: Path) -> None:
@@ -34,7 +31,11 @@ class LineFile:
 
     def repair(self) -> None:
         """Cut off a last line that was torn by a crash. Only for a file that a batch has written."""
-        self.size = whole_lines(self._file)
+        start, found = os.fstat(self._file).st_size, -1
+        while start > 0 and found < 0:
+            end, start = start, max(0, start - _CHUNK)
+            found = os.pread(self._file, end - start, start).rfind(b"\n")
+        self.size = start + found + 1
         os.ftruncate(self._file, self.size)
 
     def append(self, line: bytes) -> None:
@@ -49,7 +50,6 @@ class LineFile:
         self.size += len(line)
 
     def lines(self) -> Iterator[bytes]:
-        """All lines, from the start, without holding more than one."""
         with self.path.open("rb") as file:
             yield from file
 
@@ -69,31 +69,8 @@ class LineFile:
         os.ftruncate(self._file, 0)
         self.size = 0
 
-    def remove_if_empty(self) -> None:
-        """Leave no empty file behind."""
-        if self.size == 0:
-            self.path.unlink(missing_ok=True)
-
     def sync(self) -> None:
-        """Wait until the disk has all lines."""
         os.fsync(self._file)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._file)
-
-
-def whole_lines(file: int) -> int:
-    """Bytes up to and with the last line break."""
-    end = os.fstat(file).st_size
-    while end > 0:
-        start = max(0, end - _CHUNK)
-        found = os.pread(file, end - start, start).rfind(b"\n")
-        if found >= 0:
-            return start + found + 1
-        end = start
-    return 0

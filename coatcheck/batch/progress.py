@@ -13,7 +13,7 @@ LOG_SECONDS = 10.0
 
 
 def progress_line(done: int, total: int, failed: int, errors: Path, seconds: float) -> str:
-    """Such as `50,000/50,000  failed 3 (errors.jsonl)  00:41`."""
+    """Such as `50,000/50,000  failed 3 (results.errors.jsonl)  00:41`."""
     minutes, rest = divmod(int(seconds), 60)
     failures = f"  failed {failed:,} ({errors.name})" if failed else ""
     return f"{done:,}/{total:,}{failures}  {minutes:02d}:{rest:02d}"
@@ -30,24 +30,21 @@ class ProgressLine:
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
         return time.monotonic() - self._began
 
     async def keep_up(self) -> None:
-        """Show the line again and again, until cancelled."""
         while not self._quiet:
             await asyncio.sleep(REDRAW_SECONDS if self._terminal else LOG_SECONDS)
-            self._write("\r" if self._terminal else "", "\x1b[K" if self._terminal else "\n")
+            self._show("" if self._terminal else "\n")
 
     def note(self, text: str) -> None:
-        """Say something on a line of its own."""
         sys.stderr.write(f"\r\x1b[K{text}\n" if self._terminal else f"{text}\n")
 
     def finish(self) -> None:
-        """Show the line for the last time."""
         if not self._quiet:
-            self._write("\r" if self._terminal else "", "\x1b[K\n" if self._terminal else "\n")
+            self._show("\n")
 
-    def _write(self, before: str, after: str) -> None:
-        sys.stderr.write(f"{before}{self._text(self.seconds)}{after}")
+    def _show(self, end: str) -> None:
+        line = self._text(self.seconds)
+        sys.stderr.write(f"\r{line}\x1b[K{end}" if self._terminal else f"{line}{end}")
         sys.stderr.flush()

@@ -1,14 +1,12 @@
-"""Runs one operator's question against the database."""
-
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from shared.logging import configure
-from shared.mongo.client import Database, connect
-from shared.settings import Settings
+from shared.mongo.connection.client import Database, connect
+from shared.settings.table import Settings
+from shared.telemetry.logging import configure
 
 Answer = TypeVar("Answer")
 

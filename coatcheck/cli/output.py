@@ -11,31 +11,33 @@ import msgspec
 
 
 def result(text: str) -> None:
-    """Write one result."""
     click.echo(text)
 
 
 def json_line(value: Any) -> None:
-    """Write one result as one line of JSON."""
     click.echo(msgspec.json.encode(value).decode())
 
 
+def either(as_json: bool, value: Any, text: str) -> None:
+    """Write one result: `value` as a line of JSON, or `text`."""
+    if as_json:
+        json_line(value)
+    else:
+        result(text)
+
+
 def progress(text: str) -> None:
-    """Say what happens meanwhile."""
     click.echo(text, err=True)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Columns that line up. None is an empty cell."""
     cells = [list(header), *([_cell(value) for value in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-    )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
 
 
 def moment(value: datetime) -> str:
-    """A moment in UTC, to the second."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

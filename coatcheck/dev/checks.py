@@ -1,7 +1,5 @@
-"""What must be true before anything is downloaded or started; each check says in one line what is missing.
-
-Only the standard library is imported here: the first run happens before any package is installed.
-"""
+"""What must be true before anything is downloaded or started; each check says in one line what is missing, or None.
+Only the standard library is imported: the first run happens before any package is installed."""
 
 from __future__ import annotations
 
@@ -21,18 +19,15 @@ MIB = 1024 * 1024
 
 
 def system_problem() -> str | None:
-    """Whether the locked packages have no builds for this system."""
     system, machine = platform.system(), platform.machine()
     if system == "Linux" and machine in {"x86_64", "aarch64"}:
         return _libc_problem(*platform.libc_ver())
     if system == "Darwin" and machine == "arm64":
         version = platform.mac_ver()[0]
-        if int(version.split(".")[0]) >= OLDEST_MACOS:
-            return None
-        return f"macOS {version} is too old: the packages need macOS {OLDEST_MACOS} or newer"
-    return (
-        f"{system} on {machine} is not supported: use Linux (x86-64, arm64), macOS (Apple silicon), or WSL2 on Windows"
-    )
+        too_old = f"macOS {version} is too old: the packages need macOS {OLDEST_MACOS} or newer"
+        return None if int(version.split(".")[0]) >= OLDEST_MACOS else too_old
+    possible = "use Linux (x86-64, arm64), macOS (Apple silicon), or WSL2 on Windows"
+    return f"{system} on {machine} is not supported: {possible}"
 
 
 def _libc_problem(library: str, version: str) -> str | None:
@@ -44,7 +39,6 @@ def _libc_problem(library: str, version: str) -> str | None:
 
 
 def python_problem() -> str | None:
-    """Whether this interpreter is outside what the locked packages were built for."""
     if OLDEST_PYTHON <= sys.version_info[:2] < FIRST_UNTRIED_PYTHON and platform.python_implementation() == "CPython":
         return None
     found = f"{platform.python_implementation()} {platform.python_version()}"

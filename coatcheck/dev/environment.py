@@ -1,7 +1,5 @@
 """Fills a virtual environment from the lock files when they have changed: `python -m coatcheck.dev.environment --help`.
-
-The Makefile runs it with the system's Python before any package is there: only the standard library is imported.
-"""
+Only the standard library: it runs before any package is there. A Python that is too old gets as far as being told."""
 
 from __future__ import annotations
 
@@ -13,6 +11,7 @@ import re
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,19 +19,10 @@ from coatcheck.dev.checks import MIB, disk_problem, python_problem, system_probl
 
 ROOT = Path(__file__).parents[2]
 EXTRAS = ("speech", "transcription", "ocr", "chat")
-NEEDED_MIB = {
-    "run": 700,
-    "test": 1000,
-    "models-speech": 50,
-    "models-transcription": 500,
-    "models-ocr": 400,
-    "models-chat": 350,
-    "bench-peers": 150,
-    "audit": 60,
-}
-"""Room that a lock file takes while it is installed: downloads and installed files together."""
-STRANGERS = {"bench-peers", "audit"}
-"""Lock files of environments that know nothing of us."""
+# Room that a lock file takes while it is installed: downloads and installed files together.
+_EXTRA_MIB = {"models-speech": 50, "models-transcription": 500, "models-ocr": 400, "models-chat": 350}
+NEEDED_MIB = {"run": 700, "test": 1000, "bench-peers": 150, "audit": 60, **_EXTRA_MIB}
+STRANGERS = {"bench-peers", "audit"}  # environments that know nothing of us
 
 _PIP = ("-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "--no-input")
 _LOCKED = ("--require-hashes", "--only-binary", ":all:", "--no-compile", "--progress-bar", "off")
@@ -55,28 +45,27 @@ class Environment:
 
     def fill(self, locks: Sequence[str]) -> None:
         """Install what changed of `locks` (names without .txt), then the project itself. Raises EnvironmentFailed."""
-        installed = self._remembered()
-        wanted = {lock: _digest(ROOT / "requirements" / f"{lock}.txt") for lock in locks}
+        installed = json.loads(self._note.read_text()) if self._note.is_file() and self._works() else {}
+        files = {lock: ROOT / "requirements" / f"{lock}.txt" for lock in locks}
+        wanted = {lock: _digest(file) for lock, file in files.items()}
         stale = [lock for lock, digest in wanted.items() if installed.get(lock) != digest]
-        folders = [] if STRANGERS.intersection(locks) else _projects()
-        projects = {str(folder.relative_to(ROOT)): _digest(folder / "pyproject.toml") for folder in folders}
+        ours = () if STRANGERS.intersection(locks) else (".", "client")  # the server, and a distribution of its own
+        projects = {name: _digest(ROOT / name / "pyproject.toml") for name in ours}
         changed = [name for name, digest in projects.items() if installed.get(name) != digest]
         if not stale and not changed:
             return
-        self._check_room(stale)
+        needed = sum(NEEDED_MIB[lock] for lock in stale) * MIB
+        _fail_on(system_problem() or disk_problem(self.folder, needed, "installing the packages"))
         if not self._works():
             self._create()
         if stale:
-            self._install_locked(stale)
+            meter = _Meter()
+            named = [argument for lock in stale for argument in ("-r", str(files[lock]))]
+            self._pip([*_LOCKED, *named], meter.read)
+            meter.finish()
         for name in changed:
             self._pip(["--no-build-isolation", "--editable", str(ROOT / name)], lambda _: None)
         self._note.write_text(json.dumps(installed | wanted | projects, indent=1))
-
-    def _remembered(self) -> dict[str, str]:
-        if not self._note.is_file() or not self._works():
-            return {}
-        remembered: dict[str, str] = json.loads(self._note.read_text())
-        return remembered
 
     def _works(self) -> bool:
         """Whether the environment is there and its Python, which may have left the system since, is one we support."""
@@ -84,28 +73,14 @@ class Environment:
         command = [str(self.python), "-c", f"import importlib.util, sys; sys.exit(not ({supported}))"]
         return self.python.exists() and subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
-    def _check_room(self, locks: Sequence[str]) -> None:
-        needed = sum(NEEDED_MIB[lock] for lock in locks) * MIB
-        problem = system_problem() or disk_problem(self.folder, needed, "installing the packages")
-        if problem:
-            raise EnvironmentFailed(problem)
-
     def _create(self) -> None:
-        problem = python_problem() or venv_problem()
-        if problem:
-            raise EnvironmentFailed(problem)
+        _fail_on(python_problem() or venv_problem())
         import venv  # noqa: PLC0415 - some systems do not have it, which has just been looked at
 
         venv.create(self.folder, clear=True, with_pip=True, symlinks=True)
 
-    def _install_locked(self, locks: Sequence[str]) -> None:
-        meter = _Meter()
-        files = [argument for lock in locks for argument in ("-r", str(ROOT / "requirements" / f"{lock}.txt"))]
-        self._pip([*_LOCKED, *files], meter.read)
-        meter.finish()
-
     def _pip(self, arguments: Sequence[str], line_seen: Callable[[str], None]) -> None:
-        lines: list[str] = []
+        lines = deque[str](maxlen=_KEPT_LINES)
         process = subprocess.Popen(
             [self.python, *_PIP, *arguments],
             stdin=subprocess.DEVNULL,
@@ -116,7 +91,7 @@ class Environment:
         )
         assert process.stdout is not None
         for line in process.stdout:
-            lines = [*lines, line][-_KEPT_LINES:]
+            lines.append(line)
             line_seen(line)
         if process.wait() != 0:
             raise EnvironmentFailed(f"pip could not install the packages; it said:\n{''.join(lines)}")
@@ -148,9 +123,9 @@ def _digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _projects() -> list[Path]:
-    """The server and its client, a distribution of its own."""
-    return [ROOT, ROOT / "client"]
+def _fail_on(problem: str | None) -> None:
+    if problem:
+        raise EnvironmentFailed(problem)
 
 
 def models_wanted(text: str) -> list[str]:
@@ -167,7 +142,6 @@ def models_wanted(text: str) -> list[str]:
 
 
 def main() -> int:
-    """Exit code: 0 the environment is as asked, 1 it is not and why is on stderr."""
     parser = argparse.ArgumentParser(description="Fill a virtual environment from the lock files.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("purpose", choices=("run", "test", *sorted(STRANGERS)))

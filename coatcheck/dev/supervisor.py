@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn, Protocol
 
 from coatcheck.dev.child import Child, ChildFailed
@@ -14,14 +14,12 @@ TRIM_SECONDS = 5.0
 
 
 class Part(Protocol):
-    """Something that can be started as a child process."""
+    """Something that can be started as a child process. It is killed if it has not stopped within `stop_seconds`."""
 
     @property
     def name(self) -> str: ...
-
     @property
-    def stop_seconds(self) -> float:
-        """How long it may take to stop before it is killed."""
+    def stop_seconds(self) -> float: ...
 
     def start(self) -> Child:
         """Start it without waiting."""
@@ -31,10 +29,7 @@ class Part(Protocol):
 
 
 class Supervisor:
-    """Holds the running children by stages. A stage is started together; stopping goes through the stages backwards.
-
-    `say(name, text)` shows one line of progress.
-    """
+    """Holds the running children by stages, each started together. `say(name, text)` shows one line of progress."""
 
     def __init__(self, say: Callable[[str, str], None]) -> None:
         self._say = say
@@ -57,13 +52,14 @@ class Supervisor:
         """Raise ChildFailed when a child ends by itself; keep the logs short meanwhile."""
         next_trim = time.monotonic() + TRIM_SECONDS
         while True:
-            for _, child in self._running():
+            trim = time.monotonic() >= next_trim
+            for child in self._running():
                 if child.exit_code is not None:
                     raise ChildFailed(child.epitaph())
-            if time.monotonic() >= next_trim:
-                next_trim = time.monotonic() + TRIM_SECONDS
-                for _, child in self._running():
+                if trim:
                     child.trim_log()
+            if trim:
+                next_trim = time.monotonic() + TRIM_SECONDS
             await asyncio.sleep(WATCH_SECONDS)
 
     async def stop(self) -> None:
@@ -71,24 +67,20 @@ class Supervisor:
         for stage in reversed(self._stages):
             for part, child in stage:
                 if child.exit_code is None:
-                    await self._stop(part, child)
+                    began = time.monotonic()
+                    when_asked = await asyncio.to_thread(child.stop, part.stop_seconds)
+                    how = "stopped" if when_asked else f"killed, it did not stop in {part.stop_seconds:g} s"
+                    self._say(part.name, f"{how}  {time.monotonic() - began:.1f} s")
                 child.kill()  # leaves nothing behind of what it had started itself
 
     def kill(self) -> None:
-        """kill -9 all."""
-        for _, child in self._running():
+        for child in self._running():
             child.kill()
 
-    def _running(self) -> list[tuple[Part, Child]]:
-        return [entry for stage in self._stages for entry in stage]
+    def _running(self) -> Iterator[Child]:
+        return (child for stage in self._stages for _, child in stage)
 
     async def _wait_ready(self, part: Part, child: Child) -> None:
         began = time.monotonic()
         await asyncio.to_thread(part.wait_ready, child)
         self._say(part.name, f"ready {time.monotonic() - began:.1f} s")
-
-    async def _stop(self, part: Part, child: Child) -> None:
-        began = time.monotonic()
-        when_asked = await asyncio.to_thread(child.stop, part.stop_seconds)
-        how = "stopped" if when_asked else f"killed, it did not stop in {part.stop_seconds:g} s"
-        self._say(part.name, f"{how}  {time.monotonic() - began:.1f} s")

@@ -3,48 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from uuid import UUID
 
-import coatcheck.drill.losses
-import coatcheck.drill.slow_faults
-import coatcheck.drill.subtle_faults  # noqa: F401 - these enter their kinds of faults
 from coatcheck.dev import apache_kafka
 from coatcheck.dev.child import ProgramMissing
-from coatcheck.drill.call_log import CallLog
-from coatcheck.drill.cluster import CLUSTER, PRODUCT, Cluster, Setup
-from coatcheck.drill.evidence import gather, watch_ends
-from coatcheck.drill.faults import KINDS
-from coatcheck.drill.herd import Herd
-from coatcheck.drill.load import Clients, LoadOptions
-from coatcheck.drill.nemesis import Nemesis
-from coatcheck.drill.outcome import Run
-from coatcheck.drill.plan import Draw, Fault, in_turn_plan, make_plan, steady_plan
-from coatcheck.drill.report import Report
-from coatcheck.drill.scenario import Scenario
-from coatcheck.drill.scenarios import SCENARIOS
-from coatcheck.drill.upstream import start_upstream
-from coatcheck.drill.vitals import Vitals, take_vitals
-
-_PROGRESS_SECONDS = 2.0
+from coatcheck.drill.faults.kinds import KINDS
+from coatcheck.drill.faults.nemesis import Nemesis
+from coatcheck.drill.load.clients import Clients, log_directory
+from coatcheck.drill.load.concurrent_pollers import ConcurrentPollers
+from coatcheck.drill.model import plan
+from coatcheck.drill.scenarios.catalogue import SCENARIOS
+from coatcheck.drill.scenarios.scenario import Scenario
+from coatcheck.drill.stack.cluster import CLUSTER, PRODUCT, Cluster, Setup
+from coatcheck.drill.stack.processes import ProcessStats, peak_memory, take_vitals
+from coatcheck.drill.upstream.call_log import CallLog
+from coatcheck.drill.upstream.server import start_upstream
+from coatcheck.drill.verdict.observations import gather, watch_ends
+from coatcheck.drill.verdict.report import Report
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class DrillOptions:
-    """What to break and how hard; None takes the scenario's own figure.
-
-    `scenario` is one, or the name of a known one. `directory` keeps all logs; empty: a temporary one that goes when all
-    is well.
-    """
+    """What to break and how hard; None takes the scenario's own figure. Logs are kept in `directory`, if named."""
 
     scenario: str | Scenario = "mixed"
     seed: int = 7
@@ -59,9 +46,7 @@ class DrillOptions:
 async def drill(options: DrillOptions, say: Say) -> Report:
     """Run one drill. Raises ChildFailed when a part does not start at all, ProgramMissing when one is not there."""
     scenario, setup = _what(options, say)
-    with contextlib.ExitStack() as stack:
-        directory = Path(options.directory or stack.enter_context(tempfile.TemporaryDirectory(prefix="drill-")))
-        await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
+    with log_directory(options.directory) as directory:
         calls = CallLog(directory / "calls.jsonl")
         server, port, _ = await start_upstream(log=calls)
         cluster = Cluster(directory, setup, port)
@@ -87,19 +72,17 @@ def _what(options: DrillOptions, say: Say) -> tuple[Scenario, Setup]:
         scenario = SCENARIOS.get(f"{scenario.name}-cluster", scenario)
     elif scenario.size is not None:
         setup = replace(setup, size=scenario.size)
-    possible = []
-    for draw in scenario.draws:
-        missing = KINDS[draw.kind].missing()
-        if missing:
-            say(f"left out: {draw.kind} {draw.component}: {missing}")
-        else:
-            possible.append(draw)
+    missing = {draw: KINDS[draw.kind].missing() for draw in scenario.draws}
+    for draw, what in missing.items():
+        if what:
+            say(f"left out: {draw.kind} {draw.component}: {what}")
+    possible = tuple(draw for draw in scenario.draws if not missing[draw])
     kinds = {draw.kind for draw in possible}
-    full = {f"{draw.component}{draw.member}" for draw in possible if draw.kind in ("disk-full", "no-room")}
+    full = {f"{draw.component}{draw.node}" for draw in possible if draw.kind in ("disk-full", "no-room")}
     return (
         replace(
             scenario,
-            draws=tuple(possible),
+            draws=possible,
             jobs=options.jobs or scenario.jobs,
             seconds=options.seconds or scenario.seconds,
             faults=options.faults or scenario.faults,
@@ -125,82 +108,62 @@ def _with_needs_of(scenario: Scenario, setup: Setup) -> Setup:
     )
 
 
-def _load_of(scenario: Scenario, seed: int) -> LoadOptions:
-    return LoadOptions(
-        jobs=scenario.jobs,
-        seconds=scenario.seconds,
-        seed=seed,
-        count=scenario.clients,
-        models=scenario.models,
-        latencies=scenario.latencies,
-        storm=scenario.storm,
-        headers=scenario.headers,
-        forgets=scenario.forgets,
-    )
-
-
 async def _measured(scenario: Scenario, seed: int, cluster: Cluster, calls: CallLog, say: Say) -> Report:
-    load = _load_of(scenario, seed)
-    clients = Clients(cluster.urls, cluster.directory, load)
+    clients = Clients(cluster.urls, cluster.directory, scenario, seed)
     started = time.monotonic()
-    herd = Herd(cluster.urls, scenario.herd, seed)
-    nemesis = Nemesis(cluster, planned(scenario, seed, cluster.counts), started, say)
+    herd = ConcurrentPollers(cluster.urls, scenario.herd, seed)
+    nodes = {name: len(nodes) for name, nodes in cluster.nodes.items()}
+    nemesis = Nemesis(cluster, planned(scenario, seed, nodes), started, say)
     endings: Counter[UUID] = Counter()
-    beside = [
-        asyncio.create_task(_progress(clients, scenario.jobs, started, say)),
-        asyncio.create_task(nemesis.watch()),
-        asyncio.create_task(watch_ends(cluster, endings)),
-    ]
-    history: dict[str, list[Vitals]] = {}
-    looking = asyncio.create_task(_look_at(cluster, scenario.vitals, history))
+    history: dict[str, list[ProcessStats]] = {}
+    beside = [asyncio.create_task(work) for work in (nemesis.watch(), watch_ends(cluster, endings))]
+    if sys.stderr.isatty():
+        beside.append(asyncio.create_task(clients.say_progress(say)))
+    looking = asyncio.create_task(_look_at(cluster, scenario.process_stats, history))
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(clients.run(scenario.seconds + scenario.patience))
+            group.create_task(clients.run(scenario.patience))
             group.create_task(nemesis.run())
             if scenario.herd:
                 group.create_task(herd.run())
         took = time.monotonic() - started
         looking.cancel()
-        evidence = await gather(cluster, clients, calls, endings)
+        observations = await gather(cluster, clients, calls, endings, len(nemesis.applied))
     finally:
         for task in (*beside, looking):
             task.cancel()
         clients.close()
-    beyond = {**calls.figures(), **_memory(cluster), **(herd.figures() if scenario.herd else {})}
-    return Run(scenario, seed, cluster.setup.size, clients, nemesis, calls, evidence, history, beyond, took).report()
+    beyond = {
+        **calls.figures(),
+        **_memory(cluster),
+        **(herd.figures() if scenario.herd else {}),
+        "drill_cpu_share": round(time.process_time() / took, 3),
+    }
+    size = cluster.setup.size
+    return Report(scenario, seed, size, clients, nemesis, calls, observations, history, beyond, took)
 
 
-def planned(scenario: Scenario, seed: int, members: Mapping[str, int]) -> Sequence[Fault]:
-    """The schedule of a scenario's faults."""
-    draws: Sequence[Draw] = scenario.draws
+def planned(scenario: Scenario, seed: int, nodes: Mapping[str, int]) -> Sequence[plan.Fault]:
+    """The schedule of a scenario's faults. `nodes` says how many members each component has."""
+    draws, seconds = scenario.draws, scenario.seconds
     if scenario.shape in ("steady", "late"):
-        late = scenario.shape == "late"
-        return steady_plan(draws, seed=seed, seconds=scenario.seconds, members=members, late=late)
+        at = seconds * (1 - plan.MARGIN if scenario.shape == "late" else plan.MARGIN)
+        return plan.steady(draws, at, seed=seed, nodes=nodes)
     if scenario.shape == "in turn":
-        return in_turn_plan(draws, seed=seed, seconds=scenario.seconds, members=members)
-    return make_plan(draws, seed=seed, seconds=scenario.seconds, faults=scenario.faults, members=members)
+        return plan.in_turn(draws, seed=seed, seconds=seconds, nodes=nodes)
+    first = scenario.opening if plan.opening_seconds(scenario.opening) < seconds / 2 else ()
+    left = seconds - plan.opening_seconds(first)
+    rest = plan.spread(draws, seed=seed, seconds=left, faults=scenario.faults, nodes=nodes)
+    return plan.opening(first, rest, seed=seed, nodes=nodes) if first else rest
 
 
 def _memory(cluster: Cluster) -> dict[str, float]:
-    """The most memory that a worker which runs now has held, in MB. Linux only."""
-    status = [Path(f"/proc/{member.pid}/status") for member in cluster.members["worker"] if member.pid]
-    peaks = [int(line.split()[1]) for path in status if path.exists()
-             for line in path.read_text().splitlines() if line.startswith("VmHWM")]  # fmt: skip
-    return {"worker_mb": round(max(peaks) / 1024)} if peaks else {}
+    peak = max((peak_memory(node.pid) for node in cluster.nodes["worker"] if node.pid), default=0)
+    return {"worker_mb": round(peak / 1024)} if peak else {}
 
 
-async def _look_at(cluster: Cluster, every: float, history: dict[str, list[Vitals]]) -> None:
-    """For ever, if at all: note what each process holds."""
+async def _look_at(cluster: Cluster, every: float, history: dict[str, list[ProcessStats]]) -> None:
     while every:
-        groups = {member.pid: member.name for member in cluster.everybody if member.pid}
-        for name, vitals in (await asyncio.to_thread(take_vitals, groups)).items():
-            history.setdefault(name, []).append(vitals)
+        for name, stats in (await asyncio.to_thread(take_vitals, cluster.pids)).items():
+            history.setdefault(name, []).append(stats)
         await asyncio.sleep(every)
-
-
-async def _progress(clients: Clients, jobs: int, started: float, say: Say) -> None:
-    while True:
-        await asyncio.sleep(_PROGRESS_SECONDS)
-        if sys.stderr.isatty():
-            seconds = time.monotonic() - started
-            say(f"{seconds:5.1f} s  accepted {clients.accepted}/{jobs}  ended {clients.ended}")

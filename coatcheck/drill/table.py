@@ -1,9 +1,6 @@
-"""The table of measured rows in the documentation, written from drills' own reports.
+"""`python -m coatcheck.drill.table --into docs/reliability.md row.json ...`: the table of measured rows in a page.
 
-    coatcheck drill --only ROW --json > row.json
-    python -m coatcheck.drill.table --into docs/reliability.md row.json
-
-Each report takes the place of its row, the other rows stay. What the processes of a soak held is printed.
+Each report of `coatcheck drill --json` takes the place of its row. What the processes of a soak held is printed.
 """
 
 from __future__ import annotations
@@ -16,9 +13,9 @@ from typing import Any
 
 import click
 
-from coatcheck.cli.documents import BEGIN, END, update
-from coatcheck.drill.growth import QUANTITIES
-from coatcheck.drill.scenarios import SCENARIOS
+from coatcheck.documentation_tables import BEGIN, END, update
+from coatcheck.drill.scenarios.catalogue import SCENARIOS
+from coatcheck.drill.verdict.growth import QUANTITIES
 
 HEAD = (
     "| Row | jobs | lost, stuck, changed, doubled | called again | failed | p50 | p95 | longest | refused | in and out "
@@ -30,7 +27,6 @@ _USUAL = ("failed", "errors")
 
 
 def row(report: Mapping[str, Any]) -> str:
-    """One line of the table."""
     figures = report["figures"]
     wrong = ", ".join(str(report[name]) for name in ("lost", "stuck", "changed", "doubled"))
     columns = [
@@ -48,8 +44,7 @@ def row(report: Mapping[str, Any]) -> str:
     return f"| {' | '.join(columns)} |"
 
 
-def vitals_table(vitals: Mapping[str, Mapping[str, Any]]) -> str:
-    """What each process of a soak held at four moments, as a table of its own."""
+def vitals_table(process_stats: Mapping[str, Mapping[str, Any]]) -> str:
     head = ["Process", "memory, MB", "descriptors", "threads", "connections", "of a core"]
     lines = [
         [
@@ -57,7 +52,7 @@ def vitals_table(vitals: Mapping[str, Mapping[str, Any]]) -> str:
             *(", ".join(f"{value:g}" for value in process[quantity]) for quantity in QUANTITIES),
             f"{100 * process['cpu_share']:.1f} %",
         ]
-        for name, process in vitals.items()
+        for name, process in process_stats.items()
     ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *lines))
 

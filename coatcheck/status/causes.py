@@ -12,12 +12,15 @@ import msgspec
 MAX_WORDS = 140
 MAX_CAUSES = 12
 
+_MAX_NAME = 100
+# A character of no language: keeps the place of a model's name while words are taken out.
+_STAND_IN = "\ue000"
+# Providers quote the request in their complaints; also what begins like a JSON value is theirs, not ours.
 _QUOTED = re.compile(r"(\"[^\"]*\"?|'[^']*'?|`[^`]*`?|[{\[].*)", re.DOTALL)
-"""Providers quote the request in their complaints; also what begins like a JSON value is theirs, not ours."""
 _NUMBERS = re.compile(r"\b(?=\w*\d)[\w.:/-]+")
 
 
-class Cause(msgspec.Struct, frozen=True, kw_only=True):
+class Cause(msgspec.Struct, frozen=True):
     """Failures that are alike. `last_job` is the newest of them."""
 
     modality: str
@@ -34,26 +37,22 @@ def group(failures: Iterable[Mapping[str, Any]]) -> list[Cause]:
     found: dict[tuple[str, str, int, str], list[Mapping[str, Any]]] = {}
     for failure in failures:
         provider = failure["target"].partition("/")[0]
-        key = (failure["modality"], provider, failure["status_code"] or 0, words_of(failure["error"]))
+        words = words_of(failure["error"], failure["target"])
+        key = (failure["modality"], provider, failure["status_code"] or 0, words)
         found.setdefault(key, []).append(failure)
-    causes = [
-        Cause(
-            modality=modality,
-            provider=provider,
-            status_code=status_code,
-            words=words,
-            count=len(members),
-            last_at=members[0]["completed_at"],
-            last_job=members[0]["id"],
-        )
-        for (modality, provider, status_code, words), members in found.items()
-    ]
+    causes = [Cause(*key, len(each), each[0]["completed_at"], each[0]["id"]) for key, each in found.items()]
     return sorted(causes, key=lambda cause: -cause.count)[:MAX_CAUSES]
 
 
-def words_of(error: str | None) -> str:
-    """An error's message without anything that may stem from a request, in one line."""
+def words_of(error: str | None, target: str = "") -> str:
+    """An error's message in one line, without anything that may stem from a request but the model of `target`."""
     if not error:
         return "no message was kept"
-    text = _NUMBERS.sub("#", _QUOTED.sub("…", error))
+    names = [name for name in (target, target.partition("/")[2]) if 0 < len(name) <= _MAX_NAME]
+    text = error.replace(_STAND_IN, "")
+    for number, name in enumerate(names, 1):
+        text = re.sub(rf"([\"'`]?)(?<![\w./:-]){re.escape(name)}(?![\w/:-]|\.\w)\1", _STAND_IN * number, text)
+    text = _NUMBERS.sub("#", _QUOTED.sub("…", text))
+    for number, name in reversed(list(enumerate(names, 1))):
+        text = text.replace(_STAND_IN * number, name)
     return " ".join(text.split())[:MAX_WORDS]

@@ -5,60 +5,29 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 
 from coatcheck.status.causes import Cause, group
-from coatcheck.status.concerns import Concern, concerns
-from coatcheck.status.series import Series, add_up, window
-from shared.catalogue import MODALITIES
-from shared.errors import StoreUnavailable
-from shared.mongo.client import Database
-from shared.mongo.operator import Holding, OperatorStore
-from shared.mongo.reports import ReportVerbs, Seen
-from shared.mongo.store import MongoStore
-from shared.report import SLOT_SECONDS
-from shared.settings import Settings
-from shared.store import Backlog
+from coatcheck.status.model import Concern, Modality, Paused, Process, Series, add_up, concerns, window
+from shared.domain.catalogue import MODALITIES
+from shared.domain.errors import StoreUnavailable
+from shared.domain.store_interface import Backlog
+from shared.mongo.connection.client import Database
+from shared.mongo.mongo_store import MongoStore
+from shared.mongo.operator_store import Holding, OperatorStore
+from shared.mongo.reports import MongoReportStore, ReportWithAge
+from shared.settings.table import Settings
+from shared.telemetry.process_report import BUCKET_SECONDS
 
 FAILURE_SECONDS = 3600
 MAX_FAILURES = 500
 MAX_HELD = 5000
 """Jobs looked at to find out who runs what; with more running the numbers are a part."""
-
-
-class Modality(msgspec.Struct, frozen=True, kw_only=True):
-    """One modality: what waits and runs now, and its last ten minutes."""
-
-    name: str
-    pending: int
-    pending_capped: bool
-    processing: int
-    processing_capped: bool
-    oldest_seconds: float
-    series: Series
-
-
-class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """A process. `component` is empty for one that left no report and still has jobs under its name."""
-
-    name: str
-    component: str
-    version: str = ""
-    started_at: datetime | None = None
-    seconds_ago: float | None = None
-    serves: tuple[str, ...] = ()
-    slots: int = 0
-    busy: int = 0
-    holds: dict[str, int] = {}
-    longest_seconds: float = 0.0
-
-
-class Paused(msgspec.Struct, frozen=True):
-    """No calls to a provider for so many seconds more."""
-
-    channel: str
-    seconds: float
+GONE_SECONDS = 30.0
+"""Without a report for so long a process is not shown any more, unless jobs are still under its name."""
+_TOLD = ("component", "version", "started_at", "serves", "slots", "busy")
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +53,7 @@ async def gather(database: Database, settings: Settings) -> Facts:
     began = time.monotonic()
     store, operator = MongoStore(database, settings), OperatorStore(database)
     backlog = await store.backlog()
-    seen = await ReportVerbs(database).reports()
+    seen = await MongoReportStore(database).reports()
     holdings = await operator.held(MAX_HELD)
     pauses = await store.pauses()
     causes_problem = ""
@@ -100,8 +69,8 @@ async def gather(database: Database, settings: Settings) -> Facts:
     return Facts(
         at=now,
         concerns=concerns(modalities, processes, paused),
-        window_seconds=len(slots) * SLOT_SECONDS,
-        slot_seconds=SLOT_SECONDS,
+        window_seconds=len(slots) * BUCKET_SECONDS,
+        slot_seconds=BUCKET_SECONDS,
         modalities=modalities,
         processes=processes,
         held_partial=sum(holding.jobs for holding in holdings) >= MAX_HELD,
@@ -123,43 +92,28 @@ def _modalities(backlog: Sequence[Backlog], series: dict[str, Series]) -> list[M
             pending_capped=found[name, "pending"].capped,
             processing=found[name, "processing"].count,
             processing_capped=found[name, "processing"].capped,
-            oldest_seconds=round(found[name, "pending"].oldest_age, 1),
+            oldest_seconds=round(found[name, "pending"].waits, 1),
+            due_seconds=round(found[name, "pending"].oldest_age, 1),
             series=series[name],
         )
         for name in MODALITIES
     ]
 
 
-def _processes(seen: Sequence[Seen], holdings: Iterable[Holding]) -> list[Process]:
-    """Who reported within half a minute or still holds jobs; by component, then by name."""
+def _processes(seen: Sequence[ReportWithAge], holdings: Iterable[Holding]) -> list[Process]:
     by_worker: dict[str, list[Holding]] = {}
     for holding in holdings:
         by_worker.setdefault(holding.worker, []).append(holding)
     found = []
     for each in seen:
         report, held = each.report, by_worker.pop(each.report.process, [])
-        if each.seconds_ago > GONE_SECONDS and not held:
-            continue
-        found.append(
-            Process(
-                name=report.process,
-                component=report.component,
-                version=report.version,
-                started_at=report.started_at,
-                seconds_ago=round(each.seconds_ago, 1),
-                serves=report.serves,
-                slots=report.slots,
-                busy=report.busy,
-                holds={holding.modality: holding.jobs for holding in held},
-                longest_seconds=round(max((holding.longest for holding in held), default=0.0), 1),
-            )
-        )
-    for name, held in by_worker.items():
-        holds = {holding.modality: holding.jobs for holding in held}
-        longest = round(max(holding.longest for holding in held), 1)
-        found.append(Process(name=name, component="", holds=holds, longest_seconds=longest))
+        if held or each.seconds_ago <= GONE_SECONDS:
+            told = {name: getattr(report, name) for name in _TOLD}
+            found.append(Process(name=report.process, seconds_ago=round(each.seconds_ago, 1), **told, **_held(held)))
+    found += [Process(name=name, component="", **_held(held)) for name, held in by_worker.items()]
     return sorted(found, key=lambda process: (process.component, process.name))
 
 
-GONE_SECONDS = 30.0
-"""Without a report for so long a process is not shown any more, unless jobs are still under its name."""
+def _held(holdings: Sequence[Holding]) -> dict[str, Any]:
+    longest = max((holding.longest for holding in holdings), default=0.0)
+    return {"holds": {each.modality: each.jobs for each in holdings}, "longest_seconds": round(longest, 1)}

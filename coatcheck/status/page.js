@@ -148,7 +148,7 @@ function modality(each) {
     cell("", each.name),
     cell("number", count(each.pending, each.pending_capped), "Waiting"),
     cell("number", count(each.processing, each.processing_capped), "Running"),
-    cell(each.oldest_seconds > 60 ? "number alarm" : "number", each.oldest_seconds ? time(each.oldest_seconds) : "–", "Oldest waits"),
+    cell(each.due_seconds > 60 ? "number alarm" : "number", each.oldest_seconds ? time(each.oldest_seconds) : "–", "Oldest waits"),
     spark(idle ? [] : [["in", series.accepted_per_second], ["out", series.ended_per_second]], idle ? "" : now),
     spark([["half", series.p50s], ["slow", series.p95s]],
       series.p50 === null ? "" : `${time(series.p50)}, ${time(series.p95)}`, "times"),

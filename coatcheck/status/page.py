@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import contextlib
 import functools
 import hmac
 import ipaddress
@@ -17,15 +17,14 @@ import msgspec
 
 from coatcheck.status.causes import words_of
 from coatcheck.status.timeline import timeline
-from shared.admin import Answer
-from shared.errors import CoatcheckError, SettingsError
-from shared.ids import parse_job_id
-from shared.settings import Settings
+from shared.domain.errors import CoatcheckError
+from shared.domain.ids import parse_job_id
+from shared.settings.table import Settings
+from shared.telemetry.admin_server import Answer
 
 if TYPE_CHECKING:
     from coatcheck.status.reader import StatusReader
 
-MIN_TOKEN = 16
 PATH = "/status"
 _FILES = {
     PATH: ("page.html", "text/html; charset=utf-8"),
@@ -46,9 +45,8 @@ _HEADERS = (
     ("Cache-Control", "no-store"),
 )
 _CHALLENGE = (("WWW-Authenticate", 'Basic realm="coatcheck status, any user, the admin token as password"'),)
-_CLOSED = (
-    "the status page is off: set COATCHECK_ADMIN_TOKEN (or COATCHECK_ADMIN_TOKEN_FILE), or listen on loopback only"
-)
+_OFF = "the status page is off: set COATCHECK_ADMIN_TOKEN (or COATCHECK_ADMIN_TOKEN_FILE), or listen on loopback only"
+_NO_ID = HTTPStatus.BAD_REQUEST, "that is no job id: one looks like 019ac0de-0000-7000-8000-000000000000"
 
 
 class StatusPage:
@@ -57,12 +55,9 @@ class StatusPage:
 
     def __init__(self, settings: Settings, reader: StatusReader | None = None) -> None:
         self._token = settings.admin_token.encode()
-        if 0 < len(self._token) < MIN_TOKEN:
-            raise SettingsError(f"admin_token is too short to be safe: give it {MIN_TOKEN} characters at least")
         self._loopback = _is_loopback(settings.admin_host)
         self._settings = settings
         self._given = reader
-        self._files: dict[str, bytes] = {}
 
     @functools.cached_property
     def _reader(self) -> StatusReader:
@@ -73,7 +68,6 @@ class StatusPage:
 
     @property
     def open(self) -> bool:
-        """Whether anybody may see it."""
         return bool(self._token) or self._loopback
 
     def answer(self, path: str, headers: Message) -> Answer | None:
@@ -82,8 +76,7 @@ class StatusPage:
             return Answer(HTTPStatus.FOUND, "text/plain; charset=utf-8", b"", (("Location", PATH.lstrip("/")),))
         if path != PATH and not path.startswith(f"{PATH}/"):
             return None
-        refused = self._refuse(headers)
-        return refused or self._found(path)
+        return self._refuse(headers) or self._found(path)
 
     def _refuse(self, headers: Message) -> Answer | None:
         if self._token:
@@ -92,30 +85,23 @@ class StatusPage:
             return _text(HTTPStatus.UNAUTHORIZED, "the admin token is needed", _CHALLENGE)
         if self._loopback and _is_loopback(_host_of(headers.get("Host", ""))):
             return None
-        return _text(HTTPStatus.FORBIDDEN, _CLOSED)
+        return _text(HTTPStatus.FORBIDDEN, _OFF)
 
     def _found(self, path: str) -> Answer:
         if path in _FILES:
             name, media_type = _FILES[path]
-            return Answer(HTTPStatus.OK, media_type, self._file(name), _HEADERS)
+            return Answer(HTTPStatus.OK, media_type, _file(name), _HEADERS)
         if path == f"{PATH}/facts":
             return _json(self._reader.facts)
         if path.startswith(f"{PATH}/job/"):
-            return self._job(path.removeprefix(f"{PATH}/job/"))
+            job_id = parse_job_id(path.removeprefix(f"{PATH}/job/"))
+            return _json(lambda: told(self._reader.history(job_id))) if job_id else _text(*_NO_ID)
         return _text(HTTPStatus.NOT_FOUND, "not found")
 
-    def _job(self, text: str) -> Answer:
-        job_id = parse_job_id(text)
-        if job_id is None:
-            return _text(
-                HTTPStatus.BAD_REQUEST, "that is no job id: one looks like 019ac0de-0000-7000-8000-000000000000"
-            )
-        return _json(lambda: told(self._reader.history(job_id)))
 
-    def _file(self, name: str) -> bytes:
-        if name not in self._files:
-            self._files[name] = (resources.files(__package__) / name).read_bytes()
-        return self._files[name]
+@functools.cache
+def _file(name: str) -> bytes:
+    return (resources.files(__package__) / name).read_bytes()
 
 
 def told(history: dict[str, Any] | None) -> dict[str, Any]:
@@ -126,7 +112,7 @@ def told(history: dict[str, Any] | None) -> dict[str, Any]:
     sizes = ("deadline_at", "expires_at", "status_code", "request_bytes", "result_bytes")
     facts = {name: history[name] for name in (*shown, *sizes) if name in history}
     if "error" in history:
-        facts["error"] = words_of(history["error"])
+        facts["error"] = words_of(history["error"], history["targets"][-1])
     return facts | {"timeline": timeline(history, history["now"])}
 
 
@@ -147,19 +133,15 @@ def _text(status: HTTPStatus, text: str, more: tuple[tuple[str, str], ...] = ())
 def _sent_token(authorization: str) -> bytes:
     """The token of a Bearer or Basic header; the user name of Basic does not matter."""
     scheme, _, value = authorization.partition(" ")
-    value = value.strip()
     if scheme.lower() == "bearer":
-        return value.encode("utf-8", "replace")
+        return value.strip().encode("utf-8", "replace")
     if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(value, validate=True).partition(b":")[2]
-        except (binascii.Error, ValueError):
-            return b""
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(value.strip(), validate=True).partition(b":")[2]
     return b""
 
 
 def _host_of(header: str) -> str:
-    """The host of a Host header without its port."""
     host = header.rpartition(":")[0] if header.rpartition(":")[2].isdecimal() else header
     return host.removeprefix("[").removesuffix("]")
 

@@ -8,19 +8,19 @@ import threading
 import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from coatcheck.status.facts import Facts, gather
-from shared.errors import StoreUnavailable
-from shared.mongo.client import Database, connect
-from shared.mongo.operator import OperatorStore
-from shared.settings import Settings
+from shared.domain.errors import StoreUnavailable
+from shared.mongo.connection.client import Database, connect
+from shared.mongo.operator_store import OperatorStore
+from shared.settings.table import Settings
+from shared.telemetry.supervised import supervised_thread
 
-FRESH_SECONDS = 2.0
-"""However many watch, the database is asked at most this often."""
-ANSWER_SECONDS = 8.0
-"""Below the time that the admin port gives a whole exchange."""
+FRESH_SECONDS = 2.0  # however many watch, the database is asked at most this often
+ANSWER_SECONDS = 8.0  # below the time that the admin port gives a whole exchange
 _JOBS_AT_A_TIME = 2
 
 T = TypeVar("T")
@@ -41,7 +41,6 @@ class StatusReader:
         self._facts: Facts | StoreUnavailable | None = None
 
     def facts(self) -> Facts:
-        """The facts, at most FRESH_SECONDS old."""
         return self._ask(self._fresh())
 
     def history(self, job_id: UUID) -> dict[str, Any] | None:
@@ -49,7 +48,6 @@ class StatusReader:
         return self._ask(self._history(job_id))
 
     def close(self) -> None:
-        """Disconnect and end the thread."""
         if self._loop is not None:
             self._ask(self._opened.aclose())
             self._loop.call_soon_threadsafe(self._loop.stop)
@@ -66,16 +64,11 @@ class StatusReader:
         with self._start:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._run, args=(self._loop,), name="status", daemon=True).start()
+                supervised_thread("status", partial(_run, self._loop)).start()
             return self._loop
 
-    @staticmethod
-    def _run(loop: asyncio.AbstractEventLoop) -> None:
-        loop.run_forever()
-        loop.close()
-
     async def _connected(self) -> Database:
-        """The database; the driver reconnects by itself, so this connects once."""
+        """The driver reconnects by itself, so this connects once."""
         if self._database is None:
             self._database = await self._opened.enter_async_context(connect(self._settings, role="operator"))
         return self._database
@@ -99,3 +92,8 @@ class StatusReader:
         async with self._jobs:
             history = await OperatorStore(database).history(job_id)
         return None if history is None else history | {"now": database.now()}
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()

@@ -1,58 +1,51 @@
-"""The bell topics and the workers' consumer group: their names, their creation, and what is wrong with them."""
+"""The notification topics and the consumer group of the workers: names, creation, checks."""
 
-from __future__ import annotations
-
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
-from shared.catalogue import MODALITIES
-from shared.errors import CoatcheckError
-from shared.kafka.connection import bootstrap_servers, connection_arguments, silence_client_logs
-from shared.settings import Settings
+from shared.domain.catalogue import MODALITIES
+from shared.domain.errors import CoatcheckError
+from shared.kafka.connection import bootstrap_servers, connection_arguments
+from shared.settings.table import Settings
 
 ANSWER_SECONDS = 5.0
-"""Time for connecting, and again for each question."""
+"""Time-out for connecting, and for each request."""
+_PROBE_SECONDS = 1.0
 
 
 class BrokersUnavailable(CoatcheckError):
-    """No broker answered in time, or none would have us; the message names the servers."""
+    """No broker answered in time, or all refused; the message names the servers."""
 
 
 class TopicRefused(CoatcheckError):
-    """The brokers did not create a topic; the message has their reason."""
+    """The brokers did not create a topic; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class TopicReport:
-    """Topics that `ensure_topics` made, and those it found."""
-
+class TopicReport(NamedTuple):
     created: tuple[str, ...]
     existing: tuple[str, ...]
 
 
 def topic_name(settings: Settings, modality: str) -> str:
-    """The topic on which the bells of one modality travel."""
     return f"{settings.kafka_topic_prefix}.{modality}"
 
 
 def group_name(settings: Settings) -> str:
-    """The one consumer group of all workers, whatever modalities each of them serves."""
     return f"{settings.kafka_group_prefix}.workers"
 
 
 def ensure_topics(settings: Settings, modalities: Sequence[str] = MODALITIES) -> TopicReport:
-    """Create what is missing and wait for its leaders. Never deletes or changes a topic. Blocks for seconds.
+    """Creates missing topics. Blocks for seconds. Raises BrokersUnavailable, TopicRefused.
 
-    Partitions are not added to an existing topic: that cannot be undone, so it is the operator's to do.
-    Raises BrokersUnavailable, TopicRefused.
+    Never changes an existing topic: added partitions cannot be taken away.
     """
     names = [topic_name(settings, modality) for modality in modalities]
-    with _admin(settings) as admin:
+    with _admin(settings, ANSWER_SECONDS) as admin:
         found = _describe(admin, names)
         missing = [name for name in names if name not in found]
         if missing:
@@ -62,20 +55,32 @@ def ensure_topics(settings: Settings, modalities: Sequence[str] = MODALITIES) ->
 
 
 def check_topics(settings: Settings, modalities: Sequence[str] = MODALITIES) -> list[str]:
-    """What keeps bells from ringing, one sentence each; empty when all is well. Changes nothing. Blocks for seconds."""
+    """Why notifications cannot be published, one sentence each. Changes nothing. Blocks for seconds."""
     names = [topic_name(settings, modality) for modality in modalities]
     try:
-        with _admin(settings) as admin:
+        with _admin(settings, ANSWER_SECONDS) as admin:
             found = _describe(admin, names)
     except BrokersUnavailable as error:
         return [str(error)]
-    problems = []
-    for name in names:
-        if name not in found:
-            problems.append(f"topic {name} does not exist: run `coatcheck init`")
-        else:
-            problems.extend(_topic_problems(name, found[name], settings.kafka_partitions))
-    return problems
+    return [problem for name in names for problem in _problems(name, found.get(name), settings.kafka_partitions)]
+
+
+def delete_topic(settings: Settings, modality: str) -> None:
+    """For drills and tests. Blocks for seconds. Raises BrokersUnavailable."""
+    with _admin(settings, ANSWER_SECONDS) as admin:
+        admin.delete_topics([topic_name(settings, modality)])
+
+
+def broker_answers(bootstrap: str) -> bool:
+    """Whether the unsecured broker at host:port answers a metadata request. Blocks for two seconds at most."""
+    host, port = bootstrap.rsplit(":", 1)
+    try:
+        # Asked first: after a refused connection the client waits for its whole time-out.
+        socket.create_connection((host, int(port)), _PROBE_SECONDS).close()
+        with _admin(Settings(kafka_bootstrap_servers=bootstrap), _PROBE_SECONDS) as admin:
+            return bool(admin.describe_cluster()["brokers"])
+    except (OSError, BrokersUnavailable):
+        return False
 
 
 def planned_topics(settings: Settings, modalities: Sequence[str] = MODALITIES) -> list[str]:
@@ -90,11 +95,10 @@ def planned_topics(settings: Settings, modalities: Sequence[str] = MODALITIES) -
 
 
 def needed_rights(settings: Settings) -> list[str]:
-    """What each component must be allowed to do on the brokers, one line each."""
     topics = f"topics {settings.kafka_topic_prefix}.* (prefixed)"
     return [
         f"edge: Describe and Write on {topics}",
-        # Whichever worker leads the group assigns the partitions of every topic that some worker serves.
+        # The worker that leads the group assigns the partitions of the topics of all workers.
         f"worker: Describe and Read on {topics}, all of them for each worker",
         f"worker: Read on group {group_name(settings)}",
         f"coatcheck init: Describe and Create on {topics}",
@@ -103,30 +107,29 @@ def needed_rights(settings: Settings) -> list[str]:
 
 
 @contextmanager
-def _admin(settings: Settings) -> Iterator[KafkaAdminClient]:
-    """An admin client that is closed again. Every error of the library comes out as BrokersUnavailable."""
-    silence_client_logs()
+def _admin(settings: Settings, seconds: float) -> Iterator[KafkaAdminClient]:
+    """An admin client, closed at the end. Raises BrokersUnavailable for every error of the library."""
     servers = ", ".join(bootstrap_servers(settings))
-    milliseconds = int(ANSWER_SECONDS * 1000)
+    milliseconds = int(seconds * 1000)
     arguments = connection_arguments(settings)
     try:
         yield KafkaAdminClient(**arguments, bootstrap_timeout_ms=milliseconds, request_timeout_ms=milliseconds)
     except KafkaTimeoutError:
         raise BrokersUnavailable(
-            f"no Kafka broker of {servers} answered within {ANSWER_SECONDS:.0f} s{arguments.why()}: is one up, is the "
+            f"no Kafka broker of {servers} answered within {seconds:.0f} s{arguments.why()}: is one up, is the "
             f"address right, do kafka_security_protocol {settings.kafka_security_protocol} and the SASL settings fit?"
         ) from None
     except (KafkaError, OSError) as error:
         reason = type(error).__name__
         raise BrokersUnavailable(f"the Kafka brokers {servers} refused: {reason}{arguments.why()}") from None
     finally:
-        # The admin client's own close is not enough: it leaves the network thread running when connecting failed.
+        # When connecting failed, there is no admin client to close, but its network thread runs.
         if arguments.client is not None:
             arguments.client.close()
 
 
 def _describe(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The topics that exist, by name. Raises KafkaError, for one that we may not see too."""
+    """The topics that exist, by name. Raises KafkaError, also for a topic without the right to see it."""
     found = {}
     for topic in admin.describe_topics(list(names)):
         error = for_code(topic["error_code"])
@@ -147,13 +150,15 @@ def _create(admin: KafkaAdminClient, settings: Settings, names: Sequence[str]) -
     answer = admin.create_topics(dict.fromkeys(names, wanted), raise_errors=False)
     for topic in answer["topics"]:
         error = for_code(topic["error_code"])
-        # Another `init` at the same time may have been first.
-        if topic["error_code"] and error is not TopicAlreadyExistsError:
+        if topic["error_code"] and error is not TopicAlreadyExistsError:  # another `init` may be at work
             reason = topic.get("error_message") or error.__name__
             raise TopicRefused(f"topic {topic['name']} was not created: {reason}")
 
 
-def _topic_problems(name: str, topic: dict[str, Any], wanted: int) -> Iterator[str]:
+def _problems(name: str, topic: dict[str, Any] | None, wanted: int) -> Iterator[str]:
+    if topic is None:
+        yield f"topic {name} does not exist: run `coatcheck init`"
+        return
     partitions = topic["partitions"]
     leaderless = [partition["partition_index"] for partition in partitions if partition["leader_id"] < 0]
     if leaderless:

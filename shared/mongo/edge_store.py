@@ -1,8 +1,9 @@
-"""The edge's verbs: insert a batch with an outcome per job, read jobs and payloads, look up keys."""
+"""The edge's verbs."""
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import logging
 import os
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -12,27 +13,30 @@ from uuid import UUID
 import pymongo
 from bson.binary import Binary
 from bson.raw_bson import RawBSONDocument
+from msgspec.structs import replace
 from pymongo.errors import AutoReconnect, BulkWriteError, DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
-from shared.content import Content
-from shared.errors import BadRequest, StoreUnavailable
-from shared.job import JobView, NewJob, PayloadRef
-from shared.mongo import codec, payloads
-from shared.mongo.client import Database, unavailable
-from shared.store import Accepted, Rejected, SubmitOutcome, VirtualKey
+from shared.domain.errors import BadRequest, StoreUnavailable, Unreadable
+from shared.domain.job import JobView, NewJob, PayloadRef
+from shared.domain.store_interface import Accepted, Rejected, SubmitOutcome, VirtualKey
+from shared.mongo.connection.client import DUPLICATE_KEY, Database, unavailable
+from shared.mongo.documents import codec, payloads
+from shared.mongo.keys import USABLE
 
-_DUPLICATE_KEY = 11000
-_PAYLOAD_MARGIN = timedelta(hours=1)
-"""A request's chunks outlive the job's deadline by this much, for the last attempt under way."""
+log = logging.getLogger(__name__)
 _BIG_TRANSFER_SECONDS = 30.0
+_CLOCK_DOUBT = timedelta(seconds=5)
+"""An edge's idea of the database's clock is never wrong by more."""
+_NOT_EXPIRED = {"$gt": ["$expires_at", "$$NOW"]}
 SECRET_SECONDS = 10.0
-"""How long the id secret is believed. In a database that was emptied another edge makes a new one, and two edges with
-different secrets would make two jobs of one Idempotency-Key."""
+"""How long the id secret is believed: an emptied database gets another, and with two a key makes two jobs."""
+_Submits = Sequence[tuple[NewJob, PayloadRef | None]]
+_Batch = dict[int, RawBSONDocument]  # by the places of their jobs
 
 
-class EdgeVerbs:
-    """Implements `shared.store.EdgeStore`."""
+class MongoEdgeStore:
+    """Implements `shared.domain.store_interface.EdgeStore`."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -48,13 +52,21 @@ class EdgeVerbs:
         with self._db.bounded("ping"):
             await self._db.client.admin.command("ping")
 
-    async def save_request(self, content: Content, deadline_at: datetime) -> PayloadRef:
+    async def save_request(self, job: NewJob, again: PayloadRef | None = None) -> PayloadRef:
+        ref = again or payloads.request_ref(job)
+        owner, expires_at = payloads.Owner(job.id), payloads.request_expiry(job)
         with unavailable("storing the body"), pymongo.timeout(_BIG_TRANSFER_SECONDS):
-            return await payloads.write(self._db, content.data, deadline_at + _PAYLOAD_MARGIN)
+            await payloads.write(self._db, [payloads.Body(ref, job.content.data, owner, expires_at)])
+        return ref
 
-    async def submit(self, jobs: Sequence[tuple[NewJob, PayloadRef | None]]) -> list[SubmitOutcome]:
+    async def discard_request(self, job_id: UUID, ref: PayloadRef) -> None:
+        with self._db.bounded("discarding a body"):
+            if not await self._db.jobs.find_one({"_id": job_id, "request.payload": ref.payload_id}, {"_id": True}):
+                await payloads.delete(self._db, [ref])
+
+    async def submit(self, jobs: _Submits) -> list[SubmitOutcome]:
         outcomes: list[SubmitOutcome] = [Accepted() for _ in jobs]
-        documents: dict[int, RawBSONDocument] = {}
+        documents: _Batch = {}
         for position, (job, ref) in enumerate(jobs):
             try:
                 documents[position] = RawBSONDocument(codec.encode_new(job, ref))
@@ -65,62 +77,45 @@ class EdgeVerbs:
             await self._resolve(duplicates, jobs, documents, outcomes)
         return outcomes
 
-    async def _insert(self, documents: dict[int, RawBSONDocument], outcomes: list[SubmitOutcome]) -> list[int]:
-        """Insert and mark failures; return the positions whose id was there already.
-
-        When the connection breaks the outcome is unknown: the same ids are sent once more.
-        """
-        positions = list(documents)
-        batch = [documents[position] for position in positions]
+    async def _insert(self, documents: _Batch, outcomes: list[SubmitOutcome]) -> list[int]:
+        """Insert and mark failures; return the positions whose id was there already."""
+        positions, batch = list(documents), list(documents.values())
         if not batch:
             return []
         with self._db.bounded("storing jobs"):
             try:
                 try:
                     await self._db.jobs.insert_many(batch, ordered=False)
-                except AutoReconnect:
+                except AutoReconnect:  # the outcome is unknown
                     await self._db.jobs.insert_many(batch, ordered=False)
             except BulkWriteError as error:
-                return _blame(error, positions, outcomes)
+                return _map_write_errors(error, positions, outcomes)
         return []
 
     async def _resolve(
-        self,
-        duplicates: Sequence[int],
-        jobs: Sequence[tuple[NewJob, PayloadRef | None]],
-        documents: dict[int, RawBSONDocument],
-        outcomes: list[SubmitOutcome],
+        self, duplicates: list[int], jobs: _Submits, documents: _Batch, outcomes: list[SubmitOutcome]
     ) -> None:
-        """Decide about ids that exist: our own retry, an idempotent submit, or a leftover whose time is up.
-
-        A majority read decides, so an insert that only a minority knows is not taken for stored.
-        """
+        """Decide about ids that exist, as a majority knows them: our own retry, a repeated submit, or a leftover."""
         known = await self.collect([jobs[position][0].id for position in duplicates])
-        leftovers: dict[int, RawBSONDocument] = {}
+        leftovers: _Batch = {}
         for position in duplicates:
             job = jobs[position][0]
             view = known.get(job.id)
             if view is None:
                 outcomes[position] = Rejected(StoreUnavailable("storing jobs: not confirmed by a majority"))
-            elif view.expires_at is not None and view.expires_at <= self.now():
+            elif view.problem:
+                outcomes[position] = Rejected(Unreadable(f"job {job.id}: {view.problem}"))
+            elif view.expired:
                 leftovers[position] = documents[position]
             else:
                 outcomes[position] = Accepted(existing=view if job.fingerprint else None)
-        if leftovers:
-            await self._replace(leftovers, jobs, outcomes)
-
-    async def _replace(
-        self,
-        leftovers: dict[int, RawBSONDocument],
-        jobs: Sequence[tuple[NewJob, PayloadRef | None]],
-        outcomes: list[SubmitOutcome],
-    ) -> None:
-        """Remove expired jobs that the TTL pass has not reached yet and insert their successors."""
+        if not leftovers:
+            return
         ids = [jobs[position][0].id for position in leftovers]
         with self._db.bounded("storing jobs"):
-            await self._db.jobs.delete_many({"_id": {"$in": ids}, "expires_at": {"$lte": self.now()}})
-        for position in await self._insert(leftovers, outcomes):
-            # Somebody else replaced it in this very moment.
+            over = {"expires_at": {"$exists": True}, "$expr": {"$not": [_NOT_EXPIRED]}}
+            await self._db.jobs.delete_many({"_id": {"$in": ids}, **over})
+        for position in await self._insert(leftovers, outcomes):  # somebody else replaced it in this very moment
             outcomes[position] = Rejected(StoreUnavailable("storing jobs: the id is being replaced"))
 
     async def collect(self, ids: Sequence[UUID]) -> dict[UUID, JobView]:
@@ -130,16 +125,28 @@ class EdgeVerbs:
             documents = await cursor.to_list()
         wanted = {job_id.bytes: job_id for job_id in ids}
         found = [(wanted[bytes(document["_id"])], document) for document in documents]
-        return {job_id: codec.decode_view(document, job_id) for job_id, document in found}
+        return await self._dated({job_id: codec.view_or_problem(document, job_id) for job_id, document in found})
 
     async def confirm(self, job_id: UUID) -> JobView | None:
         linearizable = self._views.with_options(read_concern=ReadConcern("linearizable"))
         with self._db.bounded("confirming a job"):
             document = await linearizable.find_one(codec.with_ids([job_id]), codec.VIEW_FIELDS)
-        return codec.decode_view(document, job_id) if document else None
+        views = {job_id: codec.view_or_problem(document, job_id)} if document else {}
+        return (await self._dated(views)).get(job_id)
+
+    async def _dated(self, views: dict[UUID, JobView]) -> dict[UUID, JobView]:
+        """The same, and which have expired. Where that is close the database says it, at a fifth of a read's price."""
+        border = self.now() + _CLOCK_DOUBT
+        close = [job_id for job_id, view in views.items() if view.expires_at is not None and view.expires_at <= border]
+        if not close:
+            return views
+        lasting = {"_id": {"$in": [codec.binary(job_id) for job_id in close]}, "$expr": _NOT_EXPIRED}
+        with self._db.bounded("asking what has expired"):
+            found = {bytes(each["_id"]) for each in await self._views.find(lasting, {"_id": True}).to_list()}
+        return views | {each: replace(views[each], expired=True) for each in close if each.bytes not in found}
 
     async def read_payload(self, ref: PayloadRef) -> AsyncIterator[bytes]:
-        # Each chunk has a time-out of its own: between two of them a slow client may take as long as it likes.
+        # A time-out for each chunk: between two of them a slow client may take as long as it likes.
         for number in range(ref.chunks):
             with unavailable("reading a body"), pymongo.timeout(_BIG_TRANSFER_SECONDS):
                 chunk = await payloads.read_chunk(self._db, ref, number)
@@ -147,8 +154,12 @@ class EdgeVerbs:
 
     async def find_key(self, secret_hash: bytes) -> VirtualKey | None:
         with self._db.bounded("reading a key"):
-            document = await self._db.keys.find_one({"hash": Binary(secret_hash), "revoked_at": None})
-        return codec.decode_key(document) if document else None
+            document = await self._db.keys.find_one({"hash": Binary(secret_hash), **USABLE})
+        try:
+            return codec.decode_key(document) if document else None
+        except Unreadable as error:  # a key whose list of models cannot be read must open nothing
+            log.error("a virtual key cannot be read, it opens nothing: %s", error)
+            return None
 
     async def id_secret(self) -> bytes:
         if self._id_secret is None or time.monotonic() - self._secret_read_at > SECRET_SECONDS:
@@ -160,35 +171,32 @@ class EdgeVerbs:
         with self._db.bounded("reading the id secret"):
             document = await self._db.meta.find_one({"_id": "id_secret"})
             if document is None:
-                try:
-                    await self._db.meta.update_one(
-                        {"_id": "id_secret"}, {"$setOnInsert": {"value": Binary(os.urandom(32))}}, upsert=True
-                    )
-                except DuplicateKeyError:
-                    await asyncio.sleep(0)  # another edge made it in this moment
+                made = {"$setOnInsert": {"value": Binary(os.urandom(32))}}
+                with contextlib.suppress(DuplicateKeyError):  # then another edge made it in this moment
+                    await self._db.meta.update_one({"_id": "id_secret"}, made, upsert=True)
                 document = await self._db.meta.find_one({"_id": "id_secret"})
         if document is None:
             raise StoreUnavailable("the id secret is not known to a majority yet")
-        return bytes(document["value"])
+        if not isinstance(secret := document.get("value"), bytes):
+            raise Unreadable("the secret of ids is no bytes: delete `id_secret` from `meta`, an edge makes a new one")
+        return bytes(secret)
 
     async def full(self) -> frozenset[str]:
         with self._db.bounded("reading what is full"):
-            document = await self._db.meta.find_one({"_id": "full", "until": {"$gt": self._db.now()}})
-        return frozenset(document["modalities"]) if document else frozenset()
+            document = await self._db.meta.find_one({"_id": "full", "$expr": {"$gt": ["$until", "$$NOW"]}})
+        said = document.get("modalities") if document else None
+        return frozenset(each for each in said if isinstance(each, str)) if isinstance(said, list) else frozenset()
 
 
-def _blame(error: BulkWriteError, positions: Sequence[int], outcomes: list[SubmitOutcome]) -> list[int]:
-    """Give each failed insert its own outcome and return the duplicates.
-
-    A write concern error leaves every job of the batch unconfirmed, so nobody is told that he was accepted.
-    """
+def _map_write_errors(error: BulkWriteError, positions: Sequence[int], outcomes: list[SubmitOutcome]) -> list[int]:
+    """Give each failed insert its own outcome and return the duplicates."""
     details = error.details or {}
-    if details.get("writeConcernErrors"):
+    if details.get("writeConcernErrors"):  # nothing of the batch is confirmed, so nobody is told that it was accepted
         raise StoreUnavailable("storing jobs: not confirmed by a majority")
     duplicates = []
     for failure in details["writeErrors"]:
         position = positions[failure["index"]]
-        if failure["code"] == _DUPLICATE_KEY:
+        if failure["code"] == DUPLICATE_KEY:
             duplicates.append(position)
         else:
             outcomes[position] = Rejected(StoreUnavailable(f"storing jobs: error {failure['code']}"))

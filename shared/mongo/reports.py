@@ -1,4 +1,4 @@
-"""Reports of processes: each replaces its own one, and an index deletes those of processes that are gone."""
+"""Reports of processes: each replaces its own one."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from datetime import datetime
 import msgspec
 from bson.binary import Binary
 
-from shared.mongo.client import Database
-from shared.report import SLOT_SECONDS, SLOTS_KEPT, Report
+from shared.domain.errors import Unreadable
+from shared.mongo.connection.client import Database
+from shared.mongo.documents.layout import StoredReport, checked
+from shared.telemetry.process_report import BUCKET_SECONDS, BUCKETS_KEPT, Report
 
 MAX_REPORTS = 500
-_KEPT_SECONDS = SLOT_SECONDS * SLOTS_KEPT
+_KEPT_SECONDS = BUCKET_SECONDS * BUCKETS_KEPT
 _decoder = msgspec.msgpack.Decoder(Report)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ReportWithAge:
     """A report, and how many seconds ago it came, by the database's clock."""
 
     report: Report
     seconds_ago: float
 
 
-class ReportVerbs:
-    """Implements `shared.report.ReportStore`, and reads what all processes reported."""
+class MongoReportStore:
+    """Implements `shared.telemetry.process_report.ReportStore`, and reads what all processes reported."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -42,17 +44,18 @@ class ReportVerbs:
         with self._db.bounded("reporting"):
             await self._db.reports.update_one({"_id": report.process}, [{"$set": fields}], upsert=True)
 
-    async def reports(self) -> list[Seen]:
-        """The newest MAX_REPORTS that are not too old to matter. What a newer version wrote otherwise is left out."""
+    async def reports(self) -> list[ReportWithAge]:
+        """The newest MAX_REPORTS that are not too old to matter, without those that cannot be read here."""
         now = self._db.now()
         with self._db.bounded("reading reports"):
-            cursor = self._db.reports.find({"expires_at": {"$gt": now}}).sort("expires_at", -1).limit(MAX_REPORTS)
-            documents = await cursor.to_list()
+            newest = self._db.reports.find({"expires_at": {"$gt": now}}).sort("expires_at", -1).limit(MAX_REPORTS)
+            documents = await newest.to_list()
         found = []
         for document in documents:
             try:
-                report = _decoder.decode(document["body"])
-            except msgspec.DecodeError:
+                stored = checked(document, StoredReport)
+                report = _decoder.decode(stored.body)
+            except (Unreadable, msgspec.DecodeError):
                 continue
-            found.append(Seen(report, max(0.0, (now - document["at"]).total_seconds())))
+            found.append(ReportWithAge(report, max(0.0, (now - stored.at).total_seconds())))
         return found

@@ -1,1 +1,0 @@
-"""What answers on each route: reads the call, asks, writes the answer."""

@@ -1,0 +1,9 @@
+from importlib import metadata
+
+
+def version() -> str:
+    """The one that is installed, or "unknown"."""
+    try:
+        return metadata.version("coatcheck")
+    except metadata.PackageNotFoundError:
+        return "unknown"
