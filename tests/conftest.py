@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator, Iterator
 import hypothesis
 import pytest
 
-from shared.mongo.client import Database, connect
+from shared.mongo.connection.client import Database, connect
 from shared.mongo.setup import ensure_indexes
-from shared.settings import Settings, load_settings
-from tests.support.mongod import MongodSet
+from shared.settings.reading import load_settings
+from shared.settings.table import Settings
+from tests.support.servers.mongod import MongodSet
 
 # A machine that is busy for a moment is no defect; a failing example can be replayed from what is printed.
 # The same examples in every CI run, new ones everywhere else: a change is never held up by what it did not do.

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from shared.mongo.client import Database
-from shared.mongo.store import MongoStore
-from shared.settings import Settings, load_settings
-from tests.support.fake_store import FakeClock, FakeStore
+from shared.mongo.connection.client import Database
+from shared.mongo.mongo_store import MongoStore
+from shared.settings.reading import load_settings
+from shared.settings.table import Settings
+from tests.support.fakes.store import FakeClock, FakeStore
 from tests.support.http_api import Api, FakeKeys, RealKeys, Store, quick, serve_in_process
 
 STORE_SETTINGS = {"lease_seconds": 1.0, "sweep_grace_seconds": 0.05, "max_crashes": 5}

@@ -6,19 +6,32 @@ import asyncio
 import math
 import os
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
-from shared.job import AttemptNote, ClaimedJob, Ending, Finish, NewJob, OverdueJob, PayloadRef, Release, Status
-from shared.providers import Target
-from shared.store import Accepted, Rejected
+from shared.domain.job import (
+    AttemptRecord,
+    ClaimedJob,
+    ExpiredJob,
+    ExpiryResult,
+    Finish,
+    NewJob,
+    PayloadRef,
+    Release,
+    Status,
+)
+from shared.domain.store_interface import Accepted, Rejected
+from shared.domain.target import Target
+from shared.mongo.mongo_store import MongoStore
+from tests.support.fakes.store import FakeStore
 from tests.support.http_api import Store
 from tests.support.jobs import eventually, new_job
 
 SEED = 20_260_711
-NOTE = AttemptNote("w", "openai", "ok", 12, "$upstream")
+NOTE = AttemptRecord("w", "openai", "ok", 12, "$upstream")
 
 
 async def submitted(store: Store, **fields: object) -> NewJob:
@@ -32,12 +45,32 @@ async def claimed(store: Store, job: NewJob, *, suspects: bool = False) -> Claim
     return held
 
 
+async def called(store: Store, job: NewJob, *, suspects: bool = False) -> ClaimedJob:
+    """Claimed, and the store knows that a provider call has begun."""
+    held = await claimed(store, job, suspects=suspects)
+    assert await store.renew({held.id: held.lease}, {held.id}) == set()
+    return held
+
+
 def completed(held: ClaimedJob, body: bytes = b'{"ok":true}') -> Finish:
     return Finish(held.id, held.lease, Status.COMPLETED, 200, body, held.result_ttl)
 
 
-def end_late(job: OverdueJob) -> Ending:
-    return Ending("deadline" if job.past_deadline else "crashes", 504 if job.past_deadline else 500, b'{"error":{}}')
+async def lose_time_to_wake(store: Store, job: NewJob | ClaimedJob, deadline_at: datetime) -> None:
+    """Damage a stored job as somebody might who changes documents by hand."""
+    if isinstance(store, FakeStore):
+        stored = store.jobs[job.id]
+        stored.wake_at, stored.job = None, msgspec.structs.replace(stored.job, deadline_at=deadline_at)
+    else:
+        assert isinstance(store, MongoStore)
+        change = {"$unset": {"wake_at": 1}, "$set": {"deadline_at": deadline_at}}
+        await store._db.jobs.update_one({"_id": job.id}, change)
+
+
+def end_late(job: ExpiredJob) -> ExpiryResult:
+    return ExpiryResult(
+        "deadline" if job.past_deadline else "crashes", 504 if job.past_deadline else 500, b'{"error":{}}'
+    )
 
 
 async def test_a_submitted_job_is_read_back_as_pending(store: Store) -> None:
@@ -94,7 +127,7 @@ async def _accepted_fresh(store: Store, job: NewJob) -> bool:
 async def test_a_large_request_travels_in_chunks(store: Store) -> None:
     body = os.urandom(9 * 1024 * 1024)
     job = new_job(store.now(), body=body)
-    ref = await store.save_request(job.content, job.deadline_at)
+    ref = await store.save_request(job)
     await store.submit([(job, ref)])
     held = await claimed(store, job)
     assert isinstance(held.content, PayloadRef)
@@ -176,7 +209,8 @@ async def test_in_one_batch_only_the_record_of_the_holding_lease_counts(store: S
 async def test_a_batch_of_all_kinds_gives_each_job_what_its_own_record_says(store: Store) -> None:
     rng = random.Random(SEED)
     print(f"seed {SEED}")
-    jobs = [await submitted(store) for _ in range(40)]
+    targets = (Target("openai", "m"), Target("groq", "m"))
+    jobs = [await submitted(store, targets=targets) for _ in range(40)]
     held = [job for some in (jobs[:25], jobs[25:]) for job in await _claimed_together(store, some)]
     records = [_any_record(job, rng) for job in held]
     rng.shuffle(records)
@@ -214,9 +248,9 @@ async def test_a_renewed_lease_is_not_taken_and_a_lost_one_is_named(store: Store
     holds = [await claimed(store, kept), await claimed(store, taken)]
     leases = {held.id: held.lease for held in holds}
     thief = await claimed(store, taken)
-    assert await store.renew(leases) == {taken.id}
+    assert await store.renew(leases, ()) == {taken.id}
     assert await store.claim([kept.id], lease=uuid4(), worker="w", suspects=False) == []
-    assert await store.renew({taken.id: thief.lease}) == set()
+    assert await store.renew({taken.id: thief.lease}, ()) == set()
 
 
 async def test_a_released_job_is_claimable_when_due_and_keeps_its_budgets(store: Store) -> None:
@@ -243,7 +277,7 @@ async def test_a_finished_job_is_never_claimed_released_or_expired(store: Store)
     for suspects in (False, True):
         assert await store.claim([job.id], lease=uuid4(), worker="w", suspects=suspects) == []
     await store.record([Release(held.id, held.lease, 0.0, failures=0, target=0)])
-    assert await store.renew({held.id: held.lease}) == {held.id}
+    assert await store.renew({held.id: held.lease}, ()) == {held.id}
     assert await store.expire(100, end_late) == {}
     assert (await store.collect([job.id]))[job.id] == before
 
@@ -253,7 +287,7 @@ async def test_the_sweep_finds_what_is_due_and_abandoned_but_not_what_is_held(st
     await claimed(store, abandoned)
     await eventually(lambda: _finds(store, abandoned.id))
     hold = await claimed(store, held)
-    assert await store.renew({hold.id: hold.lease}) == set()
+    assert await store.renew({hold.id: hold.lease}, ()) == set()
     found = {due.id for due in await store.due(["embeddings"], limit=10, takeover_after=0.0)}
     assert found == {waiting.id, abandoned.id}
     found = {due.id for due in await store.due(["embeddings"], limit=10, takeover_after=math.inf)}
@@ -268,13 +302,13 @@ async def _finds(store: Store, job_id: UUID) -> bool:
 async def test_a_job_close_to_its_crash_limit_is_a_suspect_and_then_ends(store: Store) -> None:
     job = await submitted(store)
     for crashes in range(3):
-        assert (await claimed(store, job)).crashes == crashes
+        assert (await called(store, job)).crashes == crashes
     await eventually(lambda: _finds(store, job.id))
     (due,) = await store.due(["embeddings"], limit=10, takeover_after=0.0)
     assert due.suspect
     assert await store.claim([job.id], lease=uuid4(), worker="w", suspects=False) == []
     for crashes in (3, 4):
-        assert (await claimed(store, job, suspects=True)).crashes == crashes
+        assert (await called(store, job, suspects=True)).crashes == crashes
     assert await eventually(lambda: store.expire(100, end_late)) == {"crashes": 1}
     view = (await store.collect([job.id]))[job.id]
     assert (view.status, view.status_code) == (Status.FAILED, 500)
@@ -289,11 +323,43 @@ async def test_past_its_deadline_a_job_is_not_claimed_and_fails_with_504(store: 
     assert view.expires_at is not None
 
 
+async def test_all_that_is_overdue_ends_however_few_are_taken_at_a_time(store: Store) -> None:
+    for _ in range(7):
+        await submitted(store, deadline=-1)
+    kept = await submitted(store)
+    assert await store.expire(2, end_late) == {"deadline": 7}
+    assert (await store.collect([kept.id]))[kept.id].status is Status.PENDING
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["pending", "processing"])
+async def test_a_live_job_that_lost_its_time_to_wake_ends_at_its_deadline(store: Store, taken: bool) -> None:
+    late, early = [await submitted(store) for _ in range(2)]
+    if taken:
+        for job in (late, early):
+            await claimed(store, job)
+    await lose_time_to_wake(store, late, deadline_at=store.now() - timedelta(seconds=1))
+    await lose_time_to_wake(store, early, deadline_at=early.deadline_at)
+    assert await store.claim([late.id, early.id], lease=uuid4(), worker="w", suspects=False) == [], "nobody can"
+    assert await store.expire(100, end_late) == {}, "it was not explained, for it was not read"
+    views = await store.collect([late.id, early.id])
+    assert (views[late.id].status, views[late.id].status_code) == (Status.FAILED, 500)
+    assert isinstance(body := views[late.id].body, bytes)
+    assert b"could not be read" in body
+    assert not views[early.id].status.terminal, "its holder, if it has one, may still end it"
+
+
+async def test_a_job_that_lost_its_time_to_wake_is_still_its_holders(store: Store) -> None:
+    held = await claimed(store, await submitted(store))
+    await lose_time_to_wake(store, held, deadline_at=store.now() + timedelta(seconds=3600))
+    assert await store.renew({held.id: held.lease}, {held.id}) == set(), "which makes it whole again"
+    assert await store.record([completed(held)]) == [True]
+
+
 async def test_a_lease_never_outlives_the_deadline(store: Store) -> None:
     job = await submitted(store, deadline=0.5)
     held = await claimed(store, job)
     assert await eventually(lambda: store.expire(100, end_late)) == {"deadline": 1}
-    assert await store.renew({held.id: held.lease}) == {held.id}
+    assert await store.renew({held.id: held.lease}, ()) == {held.id}
     assert await store.record([completed(held)]) == [False]
 
 
@@ -310,9 +376,9 @@ async def test_the_backlog_counts_by_modality_and_state(store: Store) -> None:
 
 async def test_what_is_full_is_what_was_declared_last(store: Store) -> None:
     assert await store.full() == frozenset()
-    await store.declare_full({"ocr", "chat"})
+    await store.publish_backpressure({"ocr", "chat"})
     assert await store.full() == {"ocr", "chat"}
-    await store.declare_full(())
+    await store.publish_backpressure(())
     assert await store.full() == frozenset()
 
 
@@ -342,3 +408,25 @@ async def test_text_that_looks_like_an_expression_is_stored_as_text(store: Store
     assert held.targets == (Target(word, word),)
     assert await store.record([completed(held, word.encode())]) == [True]
     assert (await store.collect([job.id]))[job.id].body == word.encode()
+
+
+async def test_no_modality_and_no_state_hides_another_from_the_sweep(store: Store) -> None:
+    abandoned = await submitted(store)
+    await claimed(store, abandoned)
+    other = msgspec.structs.replace(new_job(store.now()), modality="text")
+    await store.submit([(other, None)])
+    for _ in range(40):
+        await submitted(store)
+    modalities = ["embeddings", "text", "ocr"]
+    await eventually(lambda: _finds(store, abandoned.id))
+    found = {due.id for due in await store.due(modalities, limit=12, takeover_after=0.0)}
+    assert {abandoned.id, other.id} <= found
+    assert len(found) == 12
+
+
+async def test_suspects_are_left_out_of_a_sweep_that_may_not_take_them(store: Store) -> None:
+    job = await submitted(store)
+    for _ in range(3):
+        await called(store, job)
+    await eventually(lambda: _finds(store, job.id))
+    assert await store.due(["embeddings"], limit=10, takeover_after=0.0, suspects=False) == []

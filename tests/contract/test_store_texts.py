@@ -7,10 +7,10 @@ from uuid import uuid4
 import pytest
 from msgspec.structs import replace
 
-from shared.content import Content
-from shared.job import AttemptNote, ClaimedJob, Ending, Finish, NewJob, OverdueJob, Release, Status
-from shared.providers import Target
-from shared.store import Accepted, Rejected
+from shared.domain.content import Content
+from shared.domain.job import AttemptRecord, ClaimedJob, ExpiredJob, ExpiryResult, Finish, NewJob, Release, Status
+from shared.domain.store_interface import Accepted, Rejected
+from shared.domain.target import Target
 from tests.support.http_api import Store
 from tests.support.jobs import eventually, new_job
 
@@ -42,8 +42,8 @@ async def claimed(store: Store, job: NewJob, worker: str) -> ClaimedJob:
     return held
 
 
-def note(text: str) -> AttemptNote:
-    return AttemptNote(worker=text, provider=text, outcome=text, milliseconds=1, upstream_request_id=text)
+def note(text: str) -> AttemptRecord:
+    return AttemptRecord(worker=text, provider=text, outcome=text, milliseconds=1, upstream_request_id=text)
 
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD.keys())
@@ -68,11 +68,11 @@ async def test_a_text_comes_back_as_it_was_from_every_verb(store: Store, text: s
 async def test_an_overdue_job_ends_with_the_text_that_explains_it(store: Store, text: str) -> None:
     job = job_of(store, text, deadline=0.1)
     await store.submit([(job, None)])
-    seen: list[OverdueJob] = []
+    seen: list[ExpiredJob] = []
 
-    def explain(overdue: OverdueJob) -> Ending:
+    def explain(overdue: ExpiredJob) -> ExpiryResult:
         seen.append(overdue)
-        return Ending("deadline", 504, text.encode())
+        return ExpiryResult("deadline", 504, text.encode())
 
     assert await eventually(lambda: store.expire(10, explain)) == {"deadline": 1}
     assert seen[-1].target == job.targets[0]

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.deploy.release import Release
-from tests.support.brokers import broker_under_test
-from tests.support.mongod import MongodSet
+from tests.support.servers.brokers import broker_under_test
+from tests.support.servers.mongod import MongodSet
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def release(mongod: MongodSet, kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
-    """An installed release with its edge, worker and keeper ready."""
+    """An installed release with its edge, worker and reaper ready."""
     with Release(mongod.uri, kafka, tmp_path_factory.mktemp("pods")) as release:
         release.install()
         yield release

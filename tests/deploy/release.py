@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from coatcheck.dev.ports import free_ports
-from tests.deploy.pods import Objects, Pod
-from tests.deploy.traffic import Endpoints
+from tests.deploy.chart.pods import Objects, Pod
+from tests.deploy.monitoring.traffic import Endpoints
 from tests.support.helm import Rendered, render
 
 NAME = "rel-coatcheck"
@@ -17,7 +17,7 @@ _numbers = itertools.count()
 
 
 class Release:
-    """One release: at first two edges, one worker, one keeper; 2 s before a stop and 2 s for draining."""
+    """One release: at first two edges, one worker, one reaper; 2 s before a stop and 2 s for draining."""
 
     def __init__(self, mongodb_uri: str, kafka: str, directory: Path) -> None:
         api, admin = free_ports(2)
@@ -29,13 +29,13 @@ class Release:
                 "ports": {"api": api, "admin": admin},
                 "edge": {"preStopSeconds": 2, "shutdownSeconds": 10},
                 "worker": {"drainSeconds": 2, "replicas": 1},
-                "keeper": {"replicas": 1},
-                "settings": {"lease_seconds": 5, "keeper_interval_seconds": 0.5, "kafka_partitions": 3},
+                "reaper": {"replicas": 1},
+                "settings": {"lease_seconds": 5, "reaper_interval_seconds": 0.5, "kafka_partitions": 3},
             }
         )
         self.objects = Objects(self.rendered, {"own-mongodb": {"uri": mongodb_uri}})
         self.endpoints = Endpoints()
-        self.pods: dict[str, list[Pod]] = {"edge": [], "worker": [], "keeper": []}
+        self.pods: dict[str, list[Pod]] = {"edge": [], "worker": [], "reaper": []}
         self.unhealthy: list[str] = []
         self._directory = directory
 

@@ -19,8 +19,8 @@ from kafka.admin import ACLOperation, ResourceType
 
 from coatcheck.dev.child import Child
 from coatcheck.dev.ports import LOOPBACK, free_ports
-from tests.support.certificates import Authority
-from tests.support.encrypted import EncryptedKafka, EncryptedMongod
+from tests.support.servers.certificates import Authority
+from tests.support.servers.encrypted import EncryptedKafka, EncryptedMongod
 
 COMMAND = (sys.executable, "-m", "coatcheck")
 SECONDS = 60.0
@@ -145,8 +145,8 @@ def test_a_job_goes_all_the_way_with_the_rights_that_are_printed(servers: Server
             time.sleep(0.02)
         history = json.loads(command(servers.environ("edge"), "job", job, "--json").stdout)
         assert history["status"] == "completed"
-        # The sweep waits for 30 s here, so nothing but a bell led to this job so soon.
-        assert history["last_claim"]["source"] == "rung"
+        # The sweep waits for 30 s here, so nothing but a notification led to this job so soon.
+        assert history["last_claim"]["source"] == "notified"
         doctor = command(servers.environ("edge"), "doctor").stdout
         assert re.search(r"^mongodb +ok ", doctor, re.MULTILINE), doctor
         assert re.search(r"^kafka +ok ", doctor, re.MULTILINE), doctor

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.helm import ROOT, render
+from deploy.release.helm import ROOT
+from tests.support.helm import render
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 IGNORED = (ROOT / ".dockerignore").read_text().splitlines()
@@ -123,10 +124,10 @@ def test_installed_as_the_image_does_it_every_command_of_a_pod_starts(tmp_path: 
         ran = subprocess.run(["sh", "-ec", script], cwd=sources, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
     coatcheck = environment / "bin" / "coatcheck"
-    for command in (["version"], ["edge", "--help"], ["worker", "--help"], ["keeper", "--help"], ["init", "--print"]):
+    for command in (["version"], ["edge", "--help"], ["worker", "--help"], ["reaper", "--help"], ["init", "--print"]):
         ran = subprocess.run([coatcheck, *command], cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, f"{command}: {ran.stderr}"
-    imports = "import edge.asgi, workers.fleet.service, workers.keeper.service, coatcheck_client"
+    imports = "import edge.asgi, workers.execution.service, workers.reaper.service, coatcheck_client"
     ran = subprocess.run(
         [environment / "bin" / "python", "-c", imports],
         cwd=tmp_path,

@@ -12,7 +12,7 @@ import yaml
 from click.testing import CliRunner
 
 from coatcheck.cli.main import cli
-from shared.settings import load_settings
+from shared.settings.reading import load_settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text())
@@ -33,8 +33,8 @@ def unit(file: Path) -> configparser.ConfigParser:
 
 
 def test_every_component_is_there() -> None:
-    assert set(OURS) == {"init", "edge", "worker", "keeper"}
-    assert [file.stem for file in UNITS] == ["coatcheck-edge", "coatcheck-keeper", "coatcheck-worker"]
+    assert set(OURS) == {"init", "edge", "worker", "reaper"}
+    assert [file.stem for file in UNITS] == ["coatcheck-edge", "coatcheck-reaper", "coatcheck-worker"]
 
 
 @pytest.mark.parametrize("name", OURS)

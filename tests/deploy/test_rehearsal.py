@@ -9,15 +9,15 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.deploy.monitoring.traffic import Traffic
 from tests.deploy.release import NAME, Release
-from tests.deploy.traffic import Traffic
-from tests.support.mongod import MongodSet
+from tests.support.servers.mongod import MongodSet
 
 
 @pytest.fixture(scope="module")
 def key(release: Release) -> str:
     """A virtual key, made as the notes of the chart say."""
-    return release.run_in("keeper", "keys", "create", "first")
+    return release.run_in("reaper", "keys", "create", "first")
 
 
 def test_the_edge_starts_before_the_first_key_and_lets_nobody_in(release: Release) -> None:
@@ -32,11 +32,11 @@ def test_init_can_be_repeated(release: Release) -> None:
 
 
 def test_a_pod_cannot_write_outside_its_temporary_directory(release: Release) -> None:
-    keeper = release.pods["keeper"][0]
+    reaper = release.pods["reaper"][0]
     for path, writable in (("/x", False), ("/usr/x", False), ("/etc/coatcheck/mongodb/x", False), ("/tmp/x", True)):
-        code, output = keeper.run(10, ["sh", "-c", f"echo > {path}"])
+        code, output = reaper.run(10, ["sh", "-c", f"echo > {path}"])
         assert (code == 0) is writable, output
-    code, output = keeper.run(10, ["id", "-u"])
+    code, output = reaper.run(10, ["id", "-u"])
     assert output.strip() == "10001"
 
 
@@ -45,7 +45,7 @@ def test_helm_test_runs_a_job_and_leaves_no_key_behind(release: Release, key: st
     code, output = test.run(90, COATCHECK_URL=release.endpoints.pick())
     assert code == 0, output
     assert '"choices"' in output
-    keys = json.loads(release.run_in("keeper", "keys", "list", "--json"))
+    keys = json.loads(release.run_in("reaper", "keys", "list", "--json"))
     assert [one["name"] for one in keys if one["revoked_at"] is None] == ["first"]
 
 
@@ -60,7 +60,7 @@ def test_rolling_and_scaling_under_load_fails_no_request_and_loses_no_job(releas
     with Traffic(release.endpoints, key, models, 30) as traffic:
         release.roll("edge")
         release.roll("worker")
-        release.roll("keeper")
+        release.roll("reaper")
         release.scale("worker", 3)
         release.scale("edge", 3)
         release.look()
@@ -80,7 +80,7 @@ def test_pods_that_start_before_init_accept_jobs_and_run_them_after_it(
 ) -> None:
     with Release(mongod.uri, kafka, tmp_path) as early:
         early.deploy()
-        key = early.run_in("keeper", "keys", "create", "early")
+        key = early.run_in("reaper", "keys", "create", "early")
         with Traffic(early.endpoints, key, ["scripted/ok"], 10) as traffic:
             deadline = time.monotonic() + 30
             while len(traffic.accepted) < 20:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.frozen import FOLDER, identity, version
-from tests.support.helm import CHART, NAMESPACE, RELEASE, REQUIRED, Rendered, helm, merged, render
+from deploy.release.helm import helm
+from tests.deploy.chart.frozen import FOLDER, identity, version
+from tests.support.helm import CHART, NAMESPACE, RELEASE, REQUIRED, Rendered, merged, render
 
 VERSIONS = sorted(folder.name for folder in FOLDER.iterdir())
 
@@ -24,7 +25,9 @@ CASES = [pytest.param(case, id=f"{frozen}: {name}") for frozen in VERSIONS for n
 
 
 def test_the_version_of_the_chart_is_frozen() -> None:
-    assert version() in VERSIONS, "a new version: run `python -m tests.deploy.frozen`, which keeps what came before"
+    assert version() in VERSIONS, (
+        "a new version: run `python -m tests.deploy.chart.frozen`, which keeps what came before"
+    )
 
 
 @pytest.mark.parametrize("case", CASES)

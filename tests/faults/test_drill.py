@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from coatcheck.drill.cluster import Setup, Size
 from coatcheck.drill.run import DrillOptions
 from coatcheck.drill.run import drill as run_drill
-from coatcheck.drill.scenarios import SCENARIOS
-from tests.support.brokers import apache_wanted
+from coatcheck.drill.scenarios.catalogue import SCENARIOS
+from coatcheck.drill.stack.cluster import Setup, Size
+from tests.support.servers.brokers import apache_wanted
 
 
 def drill(*arguments: str) -> tuple[int, dict[str, Any]]:
@@ -30,7 +30,7 @@ def test_nothing_is_lost_stuck_or_changed_while_everything_is_killed_in_turn() -
     code, report = drill("--jobs", "300", "--seconds", "15", "--faults", "6", "--seed", "7")
     assert code == 0, report
     assert (report["accepted"], report["ended"]) == (300, 300)
-    assert (report["lost"], report["stuck"], report["changed"], report["doubled"]) == (0, 0, 0, 0)
+    assert [report[name] for name in ("lost", "stuck", "changed", "wrong", "doubled", "orphans")] == [0] * 6
     assert sum(report["faults_by_kind"].values()) == 6
     assert set(report["recovery_by_kind"]) <= set(report["faults_by_kind"])
 
@@ -53,7 +53,7 @@ async def test_a_while_of_429s_fails_no_job_and_is_not_answered_with_a_hail_of_c
 
 async def test_with_the_brokers_under_test_and_two_of_everything_nothing_is_lost_either() -> None:
     """With Apache Kafka it is the whole cluster: three databases, three brokers."""
-    setup = Setup(Size(edges=2, workers=2, keepers=2))
+    setup = Setup(Size(edges=2, workers=2, reapers=2))
     options = DrillOptions(
         SCENARIOS["mixed"], jobs=300, seconds=20, faults=6, seed=5, setup=setup, cluster=apache_wanted()
     )

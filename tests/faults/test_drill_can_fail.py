@@ -7,16 +7,20 @@ a violation.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from coatcheck.drill.cluster import Setup, Size
-from coatcheck.drill.plan import Draw
-from coatcheck.drill.report import Report
+from coatcheck.drill.model.plan import Draw
+from coatcheck.drill.model.requests import ALL_KINDS
 from coatcheck.drill.run import DrillOptions
 from coatcheck.drill.run import drill as run_drill
-from coatcheck.drill.scenario import Scenario
+from coatcheck.drill.scenarios.catalogue import SCENARIOS
+from coatcheck.drill.scenarios.scenario import Scenario
+from coatcheck.drill.stack.cluster import Setup, Size
+from coatcheck.drill.verdict.report import Report
 from tests.sabotage import __main__ as sabotage
 
 SEED = 7
+SOURCE = Path(__file__).read_text()
 THREE_DATABASES = Size(workers=3, databases=3)
 
 
@@ -42,7 +46,7 @@ async def test_without_fencing_a_worker_that_slept_changes_results_that_were_see
     assert (report.verdict.lost, report.verdict.stuck) == (0, 0)
 
 
-async def test_without_the_sweep_a_job_whose_bell_is_lost_is_stuck() -> None:
+async def test_without_the_sweep_a_job_whose_notification_is_lost_is_stuck() -> None:
     down = Draw("broker", "kill", "all", (14.0, 14.0))
     report = await sabotaged(steady("no-sweep", down, jobs=60, seconds=6, patience=6.0), worker="without_sweep")
     assert report.verdict.stuck > 0
@@ -56,8 +60,8 @@ async def test_writes_that_only_the_primary_has_are_lost_when_it_is_killed() -> 
     assert report.verdict.lost > 0
 
 
-async def test_without_the_due_time_in_the_claim_a_second_bell_makes_calls_before_their_time() -> None:
-    again = Draw("broker", "ring-again", lasts=(6.0, 6.0))
+async def test_without_the_due_time_in_the_claim_a_second_notification_makes_calls_before_their_time() -> None:
+    again = Draw("broker", "notify-again", lasts=(6.0, 6.0))
     script = "upstream/first=1,status=500,retry_after=4,latency={latency}"
     scenario = steady("no-due", again, jobs=60, seconds=8, models=(script,))
     report = await sabotaged(scenario, worker="without_due_time")
@@ -73,3 +77,29 @@ async def test_reads_that_no_majority_confirms_show_results_that_vanish() -> Non
     report = await sabotaged(scenario, size, edge="without_majority_reads", worker="dies_while_recording")
     assert report.verdict.changed > 0
     assert report.verdict.lost == 0
+
+
+async def test_results_that_a_batch_exchanged_among_its_jobs_are_wrong() -> None:
+    load = Scenario("exchanged", "", jobs=400, seconds=8, kinds=ALL_KINDS, latencies=(50,))
+    report = await sabotaged(load, worker="exchanged_bodies")
+    assert report.verdict.wrong > 20
+    assert (report.verdict.lost, report.verdict.stuck, report.verdict.changed) == (0, 0, 0)
+
+
+async def test_without_fencing_the_headline_drill_fails() -> None:
+    report = await sabotaged(SCENARIOS["mixed"], worker="without_fencing")
+    assert report.verdict.changed > 0
+
+
+async def test_without_idempotency_a_repeated_submit_makes_two_jobs_and_a_dropped_index_is_named() -> None:
+    load = Scenario("no-idempotency", "", jobs=120, seconds=4)
+    report = await sabotaged(load, edge="without_idempotency", reaper="without_ttl")
+    assert report.verdict.doubled > 0
+    assert any("jobs.expires_at_ttl is missing" in line for line in report.verdict.violations)
+
+
+async def test_jobs_that_are_accepted_before_they_are_stored_are_lost_with_the_database() -> None:
+    down = Draw("mongod", "kill", "all", (6.0, 6.0))
+    load = steady("hasty", down, jobs=200, seconds=8, patience=8.0)
+    report = await sabotaged(load, edge="without_waiting_for_the_write")
+    assert report.verdict.lost > 0

@@ -16,10 +16,9 @@ from typing import cast
 import pytest
 
 from coatcheck.dev.ports import LOOPBACK
-from coatcheck.drill.network import Network, Trouble
-from coatcheck.drill.owners import Owners
-from coatcheck.drill.preload import Preload
-from coatcheck.drill.vitals import take_vitals
+from coatcheck.drill.stack.network import Network, Trouble
+from coatcheck.drill.stack.preload import Preload
+from coatcheck.drill.stack.processes import PortOwners, take_vitals
 
 SECONDS = 20.0
 LINK = (["client"], ["mongod*"])
@@ -53,12 +52,12 @@ class Echo(asyncio.Protocol):
 
 @asynccontextmanager
 async def network(me: str = "client") -> AsyncIterator[tuple[Network, int]]:
-    """A network with one door, in front of an echo, and the port of the door."""
+    """A network with one proxy, in front of an echo, and the port of the proxy."""
 
     server = await asyncio.get_running_loop().create_server(Echo, LOOPBACK, 0)
-    net = Network(Owners(lambda: {os.getpgid(0): me}).of)
+    net = Network(PortOwners(lambda: {os.getpgid(0): me}).of)
     try:
-        yield net, await net.open_door("mongod0", server.sockets[0].getsockname()[1])
+        yield net, await net.open_proxy("mongod0", server.sockets[0].getsockname()[1])
     finally:
         net.close()
         server.close()
@@ -66,8 +65,8 @@ async def network(me: str = "client") -> AsyncIterator[tuple[Network, int]]:
 
 
 @asynccontextmanager
-async def line(door: int) -> AsyncIterator[Line]:
-    made = Line(*await asyncio.open_connection(LOOPBACK, door))
+async def line(proxy: int) -> AsyncIterator[Line]:
+    made = Line(*await asyncio.open_connection(LOOPBACK, proxy))
     try:
         yield made
     finally:
@@ -75,10 +74,10 @@ async def line(door: int) -> AsyncIterator[Line]:
 
 
 async def test_a_cut_link_is_silent_and_loses_nothing_when_it_is_mended() -> None:
-    async with network() as (net, door), line(door) as old:
+    async with network() as (net, proxy), line(proxy) as old:
         await old.echo()
         with net.trouble(Trouble("cut", *LINK)):
-            async with line(door) as fresh:
+            async with line(proxy) as fresh:
                 for each in (old, fresh):
                     with pytest.raises(TimeoutError):
                         await each.echo(0.3)
@@ -86,27 +85,27 @@ async def test_a_cut_link_is_silent_and_loses_nothing_when_it_is_mended() -> Non
 
 
 async def test_a_delay_holds_in_both_directions_and_keeps_the_order() -> None:
-    async with network() as (net, door), line(door) as slow:
+    async with network() as (net, proxy), line(proxy) as slow:
         with net.trouble(Trouble("delay", *LINK, seconds=0.3)):
             assert await slow.echo() >= 0.59
         await slow.echo()
 
 
 async def test_a_reset_link_fails_at_once_and_so_do_new_connections() -> None:
-    async with network() as (net, door), line(door) as old:
+    async with network() as (net, proxy), line(proxy) as old:
         await old.echo()
         with net.trouble(Trouble("reset", *LINK)):
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await old.echo()
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-                async with line(door) as fresh:
+                async with line(proxy) as fresh:
                     await fresh.echo()
-        async with line(door) as fresh:
+        async with line(proxy) as fresh:
             await fresh.echo()
 
 
 async def test_a_truncated_link_breaks_in_the_middle() -> None:
-    async with network() as (net, door), line(door) as doomed:
+    async with network() as (net, proxy), line(proxy) as doomed:
         await doomed.echo()
         with net.trouble(Trouble("truncate", *LINK)), pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             for _ in range(1000):
@@ -114,7 +113,7 @@ async def test_a_truncated_link_breaks_in_the_middle() -> None:
 
 
 async def test_a_trouble_leaves_other_members_alone() -> None:
-    async with network(me="worker1") as (net, door), line(door) as other:
+    async with network(me="worker1") as (net, proxy), line(proxy) as other:
         with net.trouble(Trouble("cut", ["edge*", "worker0"], ["mongod0"]), Trouble("cut", ["worker1"], ["broker*"])):
             await other.echo()
 
@@ -156,11 +155,11 @@ def test_a_preloaded_process_waits_for_its_disk_and_finds_no_host(tmp_path: Path
 def test_this_process_and_its_child_are_seen_with_what_they_hold() -> None:
     with (
         subprocess.Popen(["sleep", "60"], start_new_session=True) as child,
-        socket.create_server((LOOPBACK, 0)) as door,
+        socket.create_server((LOOPBACK, 0)) as proxy,
     ):
         try:
             before = take_vitals({child.pid: "worker0", os.getpgid(0): "edge0"})
-            with socket.create_connection(door.getsockname()[:2]):
+            with socket.create_connection(proxy.getsockname()[:2]):
                 after = take_vitals({child.pid: "worker0", os.getpgid(0): "edge0"})
         finally:
             child.kill()

@@ -12,16 +12,21 @@ from typing import Any
 
 import pytest
 
-from coatcheck.drill.cluster import Cluster, Setup
-from coatcheck.drill.upstream import start_upstream
+from coatcheck.drill.stack.cluster import Cluster, Setup
+from coatcheck.drill.upstream.server import start_upstream
 
 WAIT_SECONDS = 120
 
 
 @pytest.fixture
-async def installation(tmp_path: Path) -> AsyncIterator[Cluster]:
+def setup() -> Setup:
+    return Setup()
+
+
+@pytest.fixture
+async def installation(tmp_path: Path, setup: Setup) -> AsyncIterator[Cluster]:
     server, port, _ = await start_upstream()
-    cluster = Cluster(tmp_path, Setup(), port)
+    cluster = Cluster(tmp_path, setup, port)
     try:
         await cluster.open()
         await cluster.start(print)
@@ -49,14 +54,14 @@ async def test_it_judges_an_installation_of_which_a_worker_is_killed_and_says_wh
     async with asyncio.timeout(WAIT_SECONDS):
         while b"accepted" not in await process.stderr.readline():
             pass
-        worker = installation.members["worker"][0]
+        worker = installation.nodes["worker"][0]
         worker.kill()
         await worker.start_again()
         out, errors = await process.communicate()
     assert process.returncode == 0, errors
     report: dict[str, Any] = json.loads(out)
     assert (report["accepted"], report["ended"], report["completed"]) == (100, 100, 100)
-    assert (report["lost"], report["stuck"], report["changed"], report["doubled"]) == (0, 0, 0, 0)
+    assert [report[name] for name in ("lost", "stuck", "changed", "wrong", "doubled")] == [0] * 5
     assert "provider got twice" in report["unseen"]
     assert "repeated_calls" not in report  # a zero would claim what nobody has looked at
 
@@ -64,3 +69,16 @@ async def test_it_judges_an_installation_of_which_a_worker_is_killed_and_says_wh
     _, errors = await asyncio.wait_for(refused.communicate(), WAIT_SECONDS)
     assert refused.returncode == 1
     assert b"refuses the load: 400" in errors
+
+
+@pytest.mark.parametrize(
+    "setup", [Setup(commands={"worker": [sys.executable, "-m", "tests.sabotage", "exchanged_bodies"]})]
+)
+async def test_it_sees_from_outside_that_jobs_got_the_answers_of_others(installation: Cluster) -> None:
+    load = ["--jobs", "300", "--seconds", "3", "--model", "upstream/latency={latency}", "--json"]
+    process = await target(installation.urls[0], *load)
+    out, errors = await asyncio.wait_for(process.communicate(), WAIT_SECONDS)
+    assert process.returncode == 1, errors
+    report: dict[str, Any] = json.loads(out)
+    assert report["wrong"] > 0
+    assert [report[name] for name in ("lost", "stuck", "changed", "doubled")] == [0] * 4

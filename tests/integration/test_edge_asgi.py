@@ -14,11 +14,11 @@ import msgspec
 import pytest
 
 from edge.asgi import Edge
-from shared.mongo.client import Database
-from shared.settings import Settings
+from shared.mongo.connection.client import Database
+from shared.settings.table import Settings
 from tests.support.jobs import eventually
-from tests.support.mongod import MongodSet
 from tests.support.requests import EMBEDDING, EMBEDDINGS
+from tests.support.servers.mongod import MongodSet
 
 NO_BROKER = {"kafka_bootstrap_servers": "127.0.0.1:1", "allow_anonymous": True}
 

@@ -5,10 +5,10 @@ import hashlib
 import re
 import time
 
-from shared.local_models import LOCAL_MODELS
+from shared.providers.local_models import LOCAL_MODELS
 from tests.integration.local.sent import ROOT, one_call_each, run_python
-from workers.providers.local.package_files import package_directory
-from workers.providers.local.provider import LocalProvider
+from workers.local_models.engines import package_directory
+from workers.local_models.provider import LocalProvider
 
 NOTICES = ROOT / "THIRD_PARTY_NOTICES.md"
 
@@ -33,7 +33,7 @@ OFFLINE = """
 import sys
 from importlib import import_module
 from tests.integration.local.sent import one_call_each
-from workers.providers.local.task import Task
+from workers.local_models.requests.task import Task
 
 def refuse(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "urllib.Request"):
@@ -41,7 +41,7 @@ def refuse(event, arguments):
 
 sys.addaudithook(refuse)
 for module, calls in one_call_each().items():
-    model = import_module(f"workers.providers.local.{module}").load(1)
+    model = import_module(f"workers.local_models.engines.{module}").load(1)
     for call in calls:
         print(module, len(model.answer(Task(call)).body), flush=True)
 """
@@ -62,8 +62,8 @@ def test_no_model_asks_the_network_for_anything() -> None:
 LIGHT = """
 import asyncio, sys
 from pathlib import Path
-from workers.providers.local.provider import LocalProvider
-from tests.unit.providers.local.calls import json_call
+from workers.local_models.provider import LocalProvider
+from tests.unit.workers.local_models.calls import json_call
 async def main():
     provider = LocalProvider()
     before = set(sys.modules)

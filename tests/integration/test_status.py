@@ -10,20 +10,23 @@ from email.message import Message
 from uuid import uuid4
 
 import pytest
+from prometheus_client import Gauge
 
 from coatcheck.status import reader as reader_module
 from coatcheck.status.facts import gather
 from coatcheck.status.page import StatusPage
 from coatcheck.status.reader import StatusReader
-from shared.catalogue import MODALITIES
-from shared.job import AttemptNote, Finish, NewJob, Status
-from shared.mongo.client import Database
-from shared.mongo.operator import OperatorStore
-from shared.mongo.reports import ReportVerbs
-from shared.mongo.store import MongoStore
-from shared.report import Counts, Report, Slot, slot_of
-from shared.settings import Settings
+from shared.domain.catalogue import MODALITIES
+from shared.domain.job import AttemptRecord, Finish, NewJob, Status
+from shared.mongo.connection.client import Database
+from shared.mongo.mongo_store import MongoStore
+from shared.mongo.operator_store import OperatorStore
+from shared.mongo.reports import MongoReportStore
+from shared.settings.table import Settings
+from shared.telemetry.metrics import OLDEST_DUE_AGE, OLDEST_PENDING_AGE
+from shared.telemetry.process_report import Counts, Report, TimeBucket, bucket_of
 from tests.support.jobs import new_job
+from workers.reaper.service import Reaper
 
 ERROR = b'{"is_bifrost_error":false,"status_code":400,"error":{"message":"no such model: \'the cat sat\'"}}'
 
@@ -33,7 +36,7 @@ def store(database: Database, settings: Settings) -> MongoStore:
     return MongoStore(database, settings)
 
 
-async def claimed(store: MongoStore, worker: str, source: str = "rung") -> NewJob:
+async def claimed(store: MongoStore, worker: str, source: str = "notified") -> NewJob:
     job = new_job(store.now() - timedelta(seconds=2))
     await store.submit([(job, None)])
     (held,) = await store.claim([job.id], lease=uuid4(), worker=worker, suspects=False, source=source)
@@ -45,7 +48,7 @@ async def failed(store: MongoStore) -> NewJob:
     job = new_job(store.now() - timedelta(seconds=2))
     await store.submit([(job, None)])
     (held,) = await store.claim([job.id], lease=uuid4(), worker="w-1", suspects=False, source="swept")
-    note = AttemptNote("w-1", "openai", "400", 41)
+    note = AttemptRecord("w-1", "openai", "400", 41)
     assert await store.record([Finish(job.id, held.lease, Status.FAILED, 400, ERROR, 60, (note,))]) == [True]
     return job
 
@@ -54,7 +57,7 @@ START = datetime(2026, 7, 25, 10, 0, 0, tzinfo=UTC)
 
 
 def report(now_slot: int, process: str = "w-1") -> Report:
-    history = (Slot(now_slot - 3, {"embeddings": Counts(4, 3, 1, {"0.5": 4})}),)
+    history = (TimeBucket(now_slot - 3, {"embeddings": Counts(4, 3, 1, {"0.5": 4})}),)
     return Report(
         process=process, component="worker", version="9", started_at=START, serves=MODALITIES, slots=10,
         history=history,
@@ -71,7 +74,7 @@ async def test_facts_tell_what_waits_who_runs_what_and_why_jobs_failed(
     await claimed(store, "w-gone")
     jobs = [await failed(store) for _ in range(2)]
     await store.pause("openai", 30)
-    await ReportVerbs(database).report(report(slot_of(database.now())))
+    await MongoReportStore(database).report(report(bucket_of(database.now())))
     facts = await gather(database, settings)
     by_name = {each.name: each for each in facts.modalities}
     shown = by_name[waiting.modality]
@@ -88,14 +91,38 @@ async def test_facts_tell_what_waits_who_runs_what_and_why_jobs_failed(
     assert [pause.channel for pause in facts.paused] == ["openai"]
     said = " ".join(concern.says for concern in facts.concerns)
     assert "w-gone is silent and 1 jobs" in said
-    assert "No keeper reports" in said
+    assert "No reaper reports" in said
+
+
+def reading(gauge: Gauge, modality: str) -> float:
+    samples = [sample for each in gauge.collect() for sample in each.samples]
+    return next(sample.value for sample in samples if modality in sample.labels.values())
+
+
+async def test_jobs_of_a_paused_provider_wait_for_all_to_see(
+    store: MongoStore, database: Database, settings: Settings
+) -> None:
+    """They are not due, so no worker is missing; but they wait, and for how long is told from their acceptance."""
+    jobs = [new_job(store.now() - timedelta(minutes=15)) for _ in range(300)]
+    await store.submit([(job, None) for job in jobs])
+    await database.jobs.update_many({}, {"$set": {"wake_at": store.now() + timedelta(seconds=40)}})
+    fresh = new_job(store.now())
+    await store.submit([(fresh, None)])
+    shown = next(each for each in (await gather(database, settings)).modalities if each.name == fresh.modality)
+    assert shown.pending == 301
+    assert 899 < shown.oldest_seconds < 960
+    assert shown.due_seconds < 60
+    await Reaper(store, max_pending=0).run_once()
+    pending, due = (reading(gauge, fresh.modality) for gauge in (OLDEST_PENDING_AGE, OLDEST_DUE_AGE))
+    assert pending > 899
+    assert due < 60
 
 
 async def test_a_report_replaces_the_one_before_and_those_of_a_newer_layout_are_left_out(
     database: Database,
 ) -> None:
-    reports = ReportVerbs(database)
-    now = slot_of(database.now())
+    reports = MongoReportStore(database)
+    now = bucket_of(database.now())
     await reports.report(report(now))
     await reports.report(report(now))
     await reports.report(report(now, "w-2"))

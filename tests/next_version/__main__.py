@@ -1,4 +1,4 @@
-"""`python -m tests.next_version edge|worker|keeper ...`: a component of the version after this one.
+"""`python -m tests.next_version edge|worker|reaper ...`: a component of the version after this one.
 
 It writes documents of the next version, with a field that this version does not know, and claims both versions.
 """
@@ -10,15 +10,18 @@ from typing import Any
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from coatcheck.cli.main import main
-from shared import job
-from shared.mongo import codec, moves
+from shared.domain import job
 
 
 def become_the_next_version() -> None:
-    """Bump the document's version, and give it a field that comes with the next one."""
-    for module in (codec, moves, job):
-        vars(module)["DOCUMENT_VERSION"] = job.DOCUMENT_VERSION + 1
+    """Bump the document's version, before anything reads it, and give a document a field that comes with the next one.
+
+    Nothing here may import the metrics client: the edge first chooses where its counts are kept.
+    """
+    vars(job)["DOCUMENT_VERSION"] = job.DOCUMENT_VERSION + 1
+
+    from shared.mongo.documents import codec  # noqa: PLC0415 - takes the version that was just set
+
     encode = codec.encode_new
 
     def with_a_new_field(*arguments: Any) -> bytes:
@@ -30,4 +33,7 @@ def become_the_next_version() -> None:
 
 if __name__ == "__main__":
     become_the_next_version()
+
+    from coatcheck.cli.main import main
+
     main()

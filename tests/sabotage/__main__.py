@@ -1,4 +1,4 @@
-"""`python -m tests.sabotage WHAT edge|worker|keeper ...`: a component without one protection."""
+"""`python -m tests.sabotage WHAT edge|worker|reaper ...`: a component without one protection."""
 
 from __future__ import annotations
 
@@ -16,8 +16,21 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.read_concern import ReadConcern
 
 from coatcheck.cli.main import main
-from shared.job import Record
-from shared.mongo import moves
+from shared.domain.job import Finish, Record
+from shared.mongo.documents import claim_rules, transitions
+from tests.sabotage.edge import (
+    without_expiry_filter,
+    without_idempotency,
+    without_idempotency_fingerprint,
+    without_key_check,
+    without_waiting_for_the_write,
+)
+from tests.sabotage.endings import without_end_of_answers, without_failure_budget, without_ttl
+from tests.sabotage.transitions import (
+    without_fencing_of_outcomes,
+    without_fencing_of_releases,
+    without_fencing_of_renewals,
+)
 
 ALWAYS: dict[str, Any] = {}
 _PATIENCE_SECONDS = 1.5
@@ -25,15 +38,15 @@ _PATIENCE_SECONDS = 1.5
 
 def without_fencing() -> None:
     """Records and renewals match without the lease and whatever the job's state is."""
-    moves._held = lambda records, position: {"_id": {"$in": _ids(records)}}
-    moves._position = lambda records: {"$indexOfArray": [{"$literal": _ids(records)}, "$_id"]}
-    renew = moves.renew
+    transitions._held = lambda records, position: {"_id": {"$in": _ids(records)}}
+    transitions._position = lambda records: {"$indexOfArray": [{"$literal": _ids(records)}, "$_id"]}
+    renew = transitions.renew
 
-    def unfenced(*arguments: Any) -> moves.Move:
-        move = renew(*arguments)
-        return replace(move, filter={"_id": move.filter["_id"]})
+    def unfenced(*arguments: Any) -> transitions.Transition:
+        transition = renew(*arguments)
+        return replace(transition, filter={"_id": transition.filter["_id"]})
 
-    vars(moves)["renew"] = unfenced
+    vars(transitions)["renew"] = unfenced
 
 
 def _ids(records: Sequence[Record]) -> list[UUID]:
@@ -41,14 +54,14 @@ def _ids(records: Sequence[Record]) -> list[UUID]:
 
 
 def without_sweep() -> None:
-    """Workers claim only what is rung."""
+    """Workers claim only what is notified."""
 
-    from workers.fleet.fleet import Fleet  # noqa: PLC0415 - an edge first chooses where its metrics go
+    from workers.execution.executor import Executor  # noqa: PLC0415 - an edge first chooses where its metrics go
 
-    async def never(_fleet: Fleet) -> None:
+    async def never(_fleet: Executor) -> None:
         await asyncio.Event().wait()
 
-    Fleet.sweep = never  # type: ignore[method-assign, assignment]
+    Executor.sweep = never  # type: ignore[method-assign, assignment]
 
 
 def without_majority_writes() -> None:
@@ -62,8 +75,8 @@ def without_majority_writes() -> None:
 
 
 def without_due_time() -> None:
-    """Who is rung is claimed, due or not, held or not."""
-    moves._DUE = ALWAYS
+    """Who is notified is claimed, due or not, held or not."""
+    claim_rules.DUE = ALWAYS
 
 
 def without_majority_reads() -> None:
@@ -79,18 +92,28 @@ def without_majority_reads() -> None:
 def dies_while_recording() -> None:
     """No protection less, but a worker that dies at the worst moment: when a record waits for its majority."""
 
-    from shared.mongo.fleet_store import FleetVerbs  # noqa: PLC0415 - as above
+    from shared.mongo.worker_store import MongoWorkerStore  # noqa: PLC0415 - as above
 
-    record = FleetVerbs.record
+    record = MongoWorkerStore.record
 
-    async def last(self: FleetVerbs, records: Sequence[Record]) -> Any:
+    async def last(self: MongoWorkerStore, records: Sequence[Record]) -> Any:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 return await record(self, records)
         except TimeoutError:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    FleetVerbs.record = last  # type: ignore[method-assign]
+    MongoWorkerStore.record = last  # type: ignore[method-assign]
+
+
+def exchanged_bodies() -> None:
+    """Each job of a batch of results gets the body of the one before it."""
+    finish = transitions.finish
+
+    def rotated(records: Sequence[Finish], bodies: Sequence[dict[str, Any]]) -> transitions.Transition:
+        return finish(records, [*bodies[-1:], *bodies[:-1]])
+
+    vars(transitions)["finish"] = rotated
 
 
 SABOTAGE: Mapping[str, Callable[[], None]] = {
@@ -102,6 +125,18 @@ SABOTAGE: Mapping[str, Callable[[], None]] = {
         without_due_time,
         without_majority_reads,
         dies_while_recording,
+        exchanged_bodies,
+        without_fencing_of_renewals,
+        without_fencing_of_outcomes,
+        without_fencing_of_releases,
+        without_idempotency,
+        without_idempotency_fingerprint,
+        without_expiry_filter,
+        without_key_check,
+        without_ttl,
+        without_waiting_for_the_write,
+        without_end_of_answers,
+        without_failure_budget,
     )
 }
 

@@ -12,16 +12,16 @@ from uuid import UUID, uuid4
 import httpx
 import msgspec
 
-from edge.admission import Admission
 from edge.app import EdgeServices, create_app
-from shared.job import ClaimedJob, Finish, Status
-from shared.mongo.client import Database
+from edge.submit.backpressure import Backpressure
+from shared.domain.job import ClaimedJob, Finish, Status
+from shared.domain.store_interface import EdgeStore, ReaperStore, WorkerStore
+from shared.mongo.connection.client import Database
 from shared.mongo.keys import KeyStore
-from shared.mongo.store import MongoStore
-from shared.provider_config import ProviderConfig
-from shared.settings import Settings
-from shared.store import EdgeStore, FleetStore, KeeperStore
-from tests.support.fake_store import FakeStore
+from shared.mongo.mongo_store import MongoStore
+from shared.providers.config import ProviderConfig
+from shared.settings.table import Settings
+from tests.support.fakes.store import FakeStore
 from tests.support.jobs import eventually
 
 PROVIDERS = {
@@ -36,8 +36,16 @@ ERROR = (
 )
 
 
-class Store(EdgeStore, FleetStore, KeeperStore, Protocol):
+class Store(EdgeStore, WorkerStore, ReaperStore, Protocol):
     """All verbs."""
+
+
+async def stored_chunks(store: Store) -> int:
+    """How many chunks of large bodies lie in the store."""
+    if isinstance(store, FakeStore):
+        return sum(len(chunks) for chunks in store.payloads.values())
+    assert isinstance(store, MongoStore)
+    return await store._db.payloads.count_documents({})
 
 
 class Keys(Protocol):
@@ -51,13 +59,13 @@ class Keys(Protocol):
 
 
 @dataclass
-class Bells:
-    """Remembers what was rung."""
+class Notifications:
+    """Remembers what was notified."""
 
-    rung: list[UUID] = field(default_factory=list)
+    notified: list[UUID] = field(default_factory=list)
 
-    def ring(self, modality: str, ids: Sequence[UUID]) -> None:
-        self.rung.extend(ids)
+    def publish(self, modality: str, ids: Sequence[UUID]) -> None:
+        self.notified.extend(ids)
 
 
 @dataclass
@@ -77,9 +85,9 @@ class Api:
     client: httpx.AsyncClient
     store: Store
     keys: Keys
-    bells: Bells
+    notifications: Notifications
     clock: Seconds
-    admission: Admission
+    backpressure: Backpressure
 
     async def submit(self, path: str, body: Any, **headers: str) -> httpx.Response:
         """POST a JSON body. Underscores in header names stand for dashes."""
@@ -131,7 +139,7 @@ class RealKeys:
         self._keys = KeyStore(database)
 
     async def create(self, models: Sequence[str] = ()) -> tuple[str, str]:
-        key, secret = await self._keys.create("a key", models)
+        key, secret = await self._keys.create(f"key {uuid4().hex}", models)
         return key.id, secret
 
     async def revoke(self, key_id: str) -> None:
@@ -141,11 +149,11 @@ class RealKeys:
 @asynccontextmanager
 async def serve_in_process(store: FakeStore | MongoStore, keys: Keys, settings: Settings) -> AsyncIterator[Api]:
     """The application on a store, called without a network."""
-    bells, clock, admission = Bells(), Seconds(), Admission()
-    app = create_app(EdgeServices(settings, store, bells, PROVIDERS, clock, admission))
+    notifications, clock, backpressure = Notifications(), Seconds(), Backpressure()
+    app = create_app(EdgeServices(settings, store, notifications, PROVIDERS, clock, backpressure))
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://edge") as client:
-        yield Api(client, store, keys, bells, clock, admission)
+        yield Api(client, store, keys, notifications, clock, backpressure)
 
 
 def quick(settings: Settings, **changes: Any) -> Settings:

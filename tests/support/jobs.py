@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, overload
 from uuid import UUID, uuid4
 
-from shared.content import Content
-from shared.ids import new_job_id
-from shared.job import ClaimedJob, NewJob
-from shared.providers import Target
+from shared.domain.content import Content
+from shared.domain.ids import new_job_id
+from shared.domain.job import ClaimedJob, NewJob
+from shared.domain.target import Target
 
 T = TypeVar("T")
 
@@ -59,6 +59,7 @@ def claimed_job(
     releases: int = 0,
     deadline_in: float = 3600,
     taken_over: bool = False,
+    crashed_before: bool = False,
 ) -> ClaimedJob:
     """A job as a worker holds it."""
     return ClaimedJob(
@@ -74,6 +75,8 @@ def claimed_job(
         request_id="req-1",
         lease=uuid4(),
         taken_over=taken_over,
+        repeats=taken_over,
+        crashed_before=crashed_before,
         claims=1,
         failures=failures,
         target=target,

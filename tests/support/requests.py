@@ -6,8 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from shared.catalogue import CATALOGUE, Endpoint
-from shared.form import Part, encode_form
+from shared.domain.catalogue import CATALOGUE, Endpoint
+from shared.domain.form import Part, encode_form
 
 JSON_BODIES: dict[str, dict[str, Any]] = {
     "text_completion": {"model": "openai/gpt-3.5-turbo-instruct", "prompt": "Name one river."},

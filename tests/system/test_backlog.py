@@ -1,4 +1,4 @@
-"""A queue has a bound: the keeper counts, the edge refuses, and takes jobs again when some have ended."""
+"""A queue has a bound: the reaper counts, the edge refuses, and takes jobs again when some have ended."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 
 import httpx
 
-from shared.mongo.client import Database
-from tests.support.door import ROOT, until
-from tests.support.door_edge import EdgeProcess
-from tests.support.mongod import MongodSet
+from shared.mongo.connection.client import Database
+from tests.support.ingress.edge import EdgeProcess
+from tests.support.ingress.server import ROOT, until
 from tests.support.requests import EMBEDDING, EMBEDDINGS
+from tests.support.servers.mongod import MongodSet
 
 SECONDS = 60
 BOUND = 5
 
 
 @contextmanager
-def keeper(edge: EdgeProcess, folder: Path) -> Iterator[None]:
-    """`coatcheck keeper` beside an edge; SIGTERM ends it with 0."""
-    with (folder / "keeper.log").open("w") as log:
-        command = [sys.executable, "-m", "coatcheck", "keeper", "--admin-port", "0"]
+def reaper(edge: EdgeProcess, folder: Path) -> Iterator[None]:
+    """`coatcheck reaper` beside an edge; SIGTERM ends it with 0."""
+    with (folder / "reaper.log").open("w") as log:
+        command = [sys.executable, "-m", "coatcheck", "reaper", "--admin-port", "0"]
         process = subprocess.Popen(command, env=edge.environ, cwd=ROOT, stderr=log)
     try:
         yield
@@ -36,8 +36,8 @@ def keeper(edge: EdgeProcess, folder: Path) -> Iterator[None]:
 
 def test_submits_are_refused_above_the_bound_and_taken_again_below_it(mongod: MongodSet, tmp_path: Path) -> None:
     with (
-        EdgeProcess(tmp_path, mongod.uri, max_pending_jobs=BOUND, keeper_interval_seconds=0.2) as edge,
-        keeper(edge, tmp_path),
+        EdgeProcess(tmp_path, mongod.uri, max_pending_jobs=BOUND, reaper_interval_seconds=0.2) as edge,
+        reaper(edge, tmp_path),
         httpx.Client(base_url=f"http://127.0.0.1:{edge.port}", timeout=SECONDS) as api,
     ):
 

@@ -1,4 +1,4 @@
-"""`coatcheck batch` and the examples as processes, against a whole server."""
+"""`coatcheck batch` as a process, against a whole server."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.dev_server import DevServer, dev_server
+from tests.support.servers.dev_server import DevServer, dev_server
 
 LINES = 300
 SECONDS = 120
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.*[!d]"))
 
 
 @pytest.fixture(scope="module")
@@ -104,24 +103,9 @@ def test_failures_are_in_a_file_of_their_own_and_the_exit_code_says_so(shell: Sh
     shell.write(["scripted/size=256", "scripted/status=400", "nobody/model"])
     code, said = shell.run()
     assert code == 1
-    assert "3/3  failed 2 (errors.jsonl)" in said
+    assert "3/3  failed 2 (out.errors.jsonl)" in said
     [completed] = shell.lines("out.jsonl")
     assert (completed["custom_id"], completed["error"]) == ("id-0", None)
     assert len(completed["response"]["body"]["data"][0]["embedding"]) == 32
-    failed = {line["custom_id"]: line["response"]["status_code"] for line in shell.lines("errors.jsonl")}
+    failed = {line["custom_id"]: line["response"]["status_code"] for line in shell.lines("out.errors.jsonl")}
     assert failed == {"id-1": 400, "id-2": 400}
-
-
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name)
-def test_an_example_runs_prints_its_result_and_exits_with_0(example: Path, server: DevServer, tmp_path: Path) -> None:
-    interpreter = "sh" if example.suffix == ".sh" else sys.executable
-    ran = subprocess.run(
-        [interpreter, str(example)], cwd=tmp_path, env=server.environ | {"MODEL": "scripted/latency=100"},
-        capture_output=True, text=True, timeout=SECONDS, check=False,
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip()
-
-
-def test_there_are_examples() -> None:
-    assert len(EXAMPLES) >= 5

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from coatcheck.dev.ports import free_ports
-from shared.settings import Settings
-from tests.support.brokers import broker_under_test
-from tests.support.door import ask
-from tests.support.mongod import MongodSet
+from shared.settings.table import Settings
+from tests.support.ingress.server import ask
+from tests.support.servers.brokers import broker_under_test
+from tests.support.servers.mongod import MongodSet
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "coatcheck")
@@ -123,8 +123,9 @@ def test_a_database_that_is_away_is_one_line_and_no_password(environ: dict[str, 
 
 
 def test_the_secret_of_a_new_key_is_all_that_is_on_stdout(environ: dict[str, str]) -> None:
+    environ["OPENAI_API_KEY"] = "sk-of-the-provider"
     ran = command(environ, "keys", "create", "ci", "--models", "openai/*")
-    assert ran.returncode == 0
+    assert ran.returncode == 0, ran.stderr
     assert re.fullmatch(r"sk-bf-[\w-]{43}\n", ran.stdout)
     assert "'ci'" in ran.stderr
     (listed,) = answer(environ, "keys", "list")
@@ -133,6 +134,39 @@ def test_the_secret_of_a_new_key_is_all_that_is_on_stdout(environ: dict[str, str
     assert answer(environ, "keys", "rotate", listed["id"])["id"] == listed["id"]
     assert answer(environ, "keys", "revoke", listed["id"])["revoked_at"]
     assert command(environ, "keys", "revoke", "nobody").returncode == 1
+
+
+def test_a_key_is_rotated_and_revoked_by_its_name_too(environ: dict[str, str]) -> None:
+    made = answer(environ, "keys", "create", "ci", "--expires", "90d")
+    assert (made["expires_at"] > made["created_at"], made["revoked_at"]) == (True, None)
+    assert answer(environ, "keys", "rotate", "ci")["id"] == made["id"]
+    assert answer(environ, "keys", "revoke", "ci")["id"] == made["id"]
+    assert "no usable key 'ci'" in command(environ, "keys", "rotate", "ci").stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([""], "a key needs a name"),
+        (["  "], "a key needs a name"),
+        (["taken"], "there is a key called 'taken' already"),
+        (["ci", "--models", "opnai/*"], "did you mean 'openai'?"),
+        (["ci", "--models", "gpt-4o"], "matches no provider/model"),
+        (["ci", "--models", " , "], "--models names no model"),
+        (["ci", "--models", ""], "--models names no model"),
+        (["ci", "--expires", "2001-01-01"], "must lie in the future"),
+        (["ci", "--expires", "soon"], "neither a span"),
+    ],
+)
+def test_a_key_that_would_open_nothing_or_be_mixed_up_is_refused(
+    environ: dict[str, str], arguments: list[str], says: str
+) -> None:
+    environ["OPENAI_API_KEY"] = "sk-of-the-provider"
+    answer(environ, "keys", "create", "taken")
+    ran = command(environ, "keys", "create", *arguments)
+    assert ran.returncode != 0
+    assert says in ran.stderr
+    assert len(answer(environ, "keys", "list")) == 1
 
 
 def test_top_counts_every_modality(environ: dict[str, str], kafka: str) -> None:
@@ -172,26 +206,50 @@ def test_the_doctor_is_content_with_a_working_installation(environ: dict[str, st
     assert ran.returncode == 0
 
 
-def test_a_keeper_is_ready_counts_and_leaves_on_sigterm(environ: dict[str, str], kafka: str) -> None:
+def test_a_reaper_is_ready_counts_and_leaves_on_sigterm(environ: dict[str, str], kafka: str) -> None:
     environ["COATCHECK_KAFKA_BOOTSTRAP_SERVERS"] = kafka
     command(environ, "init")
-    with running(environ, "keeper", "--interval", "0.05") as (process, port):
+    with running(environ, "reaper", "--interval", "0.05") as (process, port):
         wait_until_ready(port)
         deadline = time.monotonic() + SECONDS
-        while 'coatcheck_keeper_runs_total{outcome="ok"}' not in ask(port, "/metrics")[1]:
+        while 'coatcheck_reaper_runs_total{outcome="ok"}' not in ask(port, "/metrics")[1]:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert ask(port, "/livez") == (200, "ok\n")
-        assert 'component="keeper"' in ask(port, "/metrics")[1]
+        assert 'component="reaper"' in ask(port, "/metrics")[1]
         process.send_signal(signal.SIGTERM)
         assert process.wait(SECONDS) == 0
 
 
+def test_a_worker_without_any_provider_says_so_and_is_not_ready(environ: dict[str, str]) -> None:
+    environ = {name: value for name, value in environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))}
+    command(environ, "init")
+    with running(environ, "worker") as (process, port):
+        deadline = time.monotonic() + SECONDS
+        while "still starting" in (body := ask(port, "/readyz")[1]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert "worker: providers: no provider is configured: set OPENAI_API_KEY" in body
+        assert (ask(port, "/readyz")[0], ask(port, "/livez")[0]) == (503, 200)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=SECONDS)
+        assert "no provider is configured: set OPENAI_API_KEY" in said
+    ran = command(environ, "doctor")
+    assert "providers    PROBLEM no provider is configured" in ran.stdout
+
+
+def test_a_stack_for_development_without_any_provider_says_so_at_once(environ: dict[str, str]) -> None:
+    environ = {name: value for name, value in environ.items() if not name.endswith(("_API_KEY", "_BASE_URL"))}
+    ran = command(environ, "dev", "--models", "none")
+    assert ran.returncode == 2
+    assert "no provider is configured" in ran.stderr
+
+
 def test_a_component_that_waits_for_its_database_says_so_and_leaves_at_once(environ: dict[str, str]) -> None:
     environ["COATCHECK_MONGODB_URI"] = "mongodb://127.0.0.1:1"
-    with running(environ, "keeper") as (process, port):
+    with running(environ, "reaper") as (process, port):
         status, body = ask(port, "/readyz")
-        assert (status, body) == (503, "keeper: still starting\n")
+        assert (status, body) == (503, "reaper: still starting\n")
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         assert process.wait(SECONDS) == 0
@@ -234,16 +292,16 @@ def test_an_edge_that_starts_before_its_database_is_alive_and_becomes_ready(
 def test_the_status_page_of_a_component_shows_all_processes(environ: dict[str, str]) -> None:
     environ["COATCHECK_ADMIN_TOKEN"] = "a-token-of-sixteen-characters"
     command(environ, "init")
-    with running(environ, "keeper") as (_, port):
+    with running(environ, "reaper") as (_, port):
         wait_until_ready(port)
         assert "/status" in ask(port, "/")[1]
         assert ask(port, "/status")[0] == ask(port, "/status/facts")[0] == 401
         deadline = time.monotonic() + SECONDS
         while not (shown := answer(environ, "top", "--once"))["processes"]:
-            assert time.monotonic() < deadline, "the keeper has not reported"
-        assert [process["component"] for process in shown["processes"]] == ["keeper"]
+            assert time.monotonic() < deadline, "the reaper has not reported"
+        assert [process["component"] for process in shown["processes"]] == ["reaper"]
         assert "No worker reports: nobody runs jobs." in [concern["says"] for concern in shown["concerns"]]
-        assert "keeper" in command(environ, "top", "--once").stdout
+        assert "reaper" in command(environ, "top", "--once").stdout
 
 
 def test_an_open_edge_that_nobody_could_use_says_both_ways_out(environ: dict[str, str]) -> None:
@@ -261,6 +319,16 @@ def test_an_open_edge_starts_with_a_key_or_by_decision(environ: dict[str, str], 
         environ["COATCHECK_ALLOW_ANONYMOUS"] = "true"
     with running(environ, "edge", "--host", "0.0.0.0", "--port", str(free_ports(1)[0])) as (_, port):
         wait_until_ready(port)
+
+
+@pytest.mark.parametrize("component", ["edge", "worker", "reaper"])
+def test_a_component_whose_settings_only_the_driver_can_judge_exits_with_2_too(
+    component: str, environ: dict[str, str]
+) -> None:
+    environ["COATCHECK_MONGODB_URI"] += "&tlsInsecure=true&tlsAllowInvalidCertificates=true"
+    ran = command(environ, component, "--admin-port", "0", *(["--port", "0"] if component == "edge" else []))
+    assert ran.returncode == 2, ran.stderr
+    assert "mongodb_uri is not usable" in ran.stderr
 
 
 def test_a_reader_that_leaves_early_is_no_error(environ: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The whole path with real processes: submit over HTTP, store, ring, claim, call, record, collect."""
+"""The whole path with real processes: submit over HTTP, store, notify, claim, call, record, collect."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from coatcheck.drill.cluster import PROVIDER, Cluster, Setup, Size
-from coatcheck.drill.upstream import start_upstream
-from shared.catalogue import BY_TYPE, CATALOGUE, Endpoint
-from shared.form import Part, encode_form, parse_form
-from tests.support.canned import Canned, canned, http
+from coatcheck.drill.stack.cluster import PROVIDER, Cluster, Setup, Size
+from coatcheck.drill.upstream.server import start_upstream
+from shared.domain.catalogue import BY_TYPE, CATALOGUE, Endpoint
+from shared.domain.form import Part, encode_form, parse_form
 from tests.support.jobs import eventually
-from tests.support.upstream import AUDIO, FORM_PARTS, JSON_BODIES
+from tests.support.servers.canned import Canned, canned, http
+from tests.support.servers.upstream import AUDIO, FORM_PARTS, JSON_BODIES
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -115,7 +115,7 @@ async def test_one_key_makes_one_job_however_often_and_at_once_it_is_sent(stack:
     answers = await asyncio.gather(
         *(stack.submit(EMBEDDINGS, body, **{"Idempotency-Key": "order-1"}) for _ in range(20))
     )
-    assert {answer.status_code for answer in answers} == {202}
+    assert {answer.status_code for answer in answers} <= {200, 202}, "200 for one that comes when the job has ended"
     assert len({answer.json()["id"] for answer in answers}) == 1
     other = await stack.submit(EMBEDDINGS, body | {"input": "twice"}, **{"Idempotency-Key": "order-1"})
     assert other.status_code == 422

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from shared.mongo.client import Database, connect
-from shared.settings import load_settings
-from tests.support.door import ROOT, ask, head, until
-from tests.support.door_abuse import UPLOADS, WELL, get, post
-from tests.support.door_edge import ADMIN, EdgeProcess
-from tests.support.mongod import MongodSet
+from shared.mongo.connection.client import Database, connect
+from shared.settings.reading import load_settings
+from tests.support.ingress.abuse import UPLOADS, WELL, get, post
+from tests.support.ingress.edge import ADMIN, EdgeProcess
+from tests.support.ingress.server import ROOT, ask, head, until
+from tests.support.servers.mongod import MongodSet
 
 PASSWORD = "p@ss/word:of%the+database"
 BROKER_PASSWORD = "password-of-the-broker-93"
@@ -137,7 +137,7 @@ def test_nothing_that_is_written_stored_or_answered_holds_a_secret(mongod: Mongo
         )  # fmt: skip
         stack.enter_context(edge)
         admin_ports = [stack.enter_context(component(name, edge.environ, tmp_path / f"{name}.log"))
-                       for name in ("worker", "keeper")]  # fmt: skip
+                       for name in ("worker", "reaper")]  # fmt: skip
         key, other = edge.new_key(), edge.new_key()
         said = use(edge, key, other)
         said += [

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from workers.providers.local.provider import LocalProvider
+from workers.local_models.provider import LocalProvider
 
 
 @pytest.fixture(scope="session")

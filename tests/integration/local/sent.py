@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from tests.unit.providers.local.calls import audio_call, json_call
-from workers.providers.base import Call, ProviderError
-from workers.providers.local.provider import LocalProvider
+from tests.unit.workers.local_models.calls import audio_call, json_call
+from workers.local_models.provider import LocalProvider
+from workers.provider_interface import Call, ProviderError
 
 ROOT = Path(__file__).parents[3]
 SENTENCES = "The quick brown fox jumps over the lazy dog. Many green apples are lying on the kitchen table."

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from tests.integration.local.sent import SENTENCES, failure_of, png, silence, wav, words_of
-from tests.unit.providers.local.calls import audio_call, decoded, json_call
-from workers.providers.base import Answer
-from workers.providers.local.provider import LocalProvider
-from workers.providers.local.samples import WINDOW_SECONDS
+from tests.unit.workers.local_models.calls import audio_call, decoded, json_call
+from workers.local_models.provider import LocalProvider
+from workers.local_models.requests.transcription import WINDOW_SECONDS
+from workers.provider_interface import Answer
 
 
 async def speak(provider: LocalProvider, text: str, **options: Any) -> Answer:

@@ -4,8 +4,8 @@ import time
 from typing import Any
 
 from tests.integration.local.sent import failure_of, run_python
-from tests.unit.providers.local.calls import decoded, json_call
-from workers.providers.local.provider import LocalProvider
+from tests.unit.workers.local_models.calls import decoded, json_call
+from workers.local_models.provider import LocalProvider
 
 
 async def chat(provider: LocalProvider, request_type: str, body: dict[str, Any], *, timeout: float = 120) -> Any:
@@ -57,7 +57,7 @@ async def test_an_answer_that_nobody_waits_for_is_broken_off(provider: LocalProv
 
 ENGINE_PORT = """
 import urllib.error, urllib.request
-from workers.providers.local import smollm
+from workers.local_models.engines import smollm
 engine = smollm.load(1)
 for path in ("/v1/models", "/v1/chat/completions", "/slots", "/props", "/metrics"):
     try:

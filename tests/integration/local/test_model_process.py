@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from shared.content import Content
-from tests.unit.providers.local.calls import call
-from workers.providers.base import Answer, Call, ProviderError
-from workers.providers.local import model_process
-from workers.providers.local.lane import Lane
-from workers.providers.local.model_process import ModelProcess
-from workers.providers.local.task import Task
+from shared.domain.content import Content
+from tests.unit.workers.local_models.calls import call
+from workers.local_models import model_process
+from workers.local_models.model_process import ModelProcess
+from workers.local_models.provider import ModelQueue
+from workers.local_models.requests.task import Task
+from workers.provider_interface import Answer, Call, ProviderError
 
 ROOT = Path(__file__).parents[3]
-STUB = "tests.unit.providers.local.stub_model"
+STUB = "tests.unit.workers.local_models.stub_model"
 
 
 def order(what: str, data: bytes = b"", *, timeout: float = 60) -> Call:
@@ -131,7 +131,7 @@ def test_a_process_that_was_killed_while_idle_is_started_again(process: ModelPro
 
 
 def test_a_model_that_cannot_be_loaded_may_be_loaded_elsewhere(caplog: pytest.LogCaptureFixture) -> None:
-    process = ModelProcess("broken", "tests.unit.providers.local.broken_model", threads=1)
+    process = ModelProcess("broken", "tests.unit.workers.local_models.broken_model", threads=1)
     error = failure_of(process, "echo")
     assert error.message == "local model broken could not be loaded: MemoryError"
     assert (error.status_code, error.retryable) == (500, True)
@@ -149,7 +149,7 @@ def test_signals_to_the_whole_group_do_not_end_a_model(process: ModelProcess) ->
 
 async def test_a_model_is_told_when_nobody_waits_any_more(process: ModelProcess, tmp_path: Path) -> None:
     told = tmp_path / "told"
-    lane = Lane("stub", process, capacity=10)
+    lane = ModelQueue("stub", process, capacity=10)
     await lane.run(order("echo"))
     pid = process.pid
     with pytest.raises(ProviderError) as caught:
@@ -165,7 +165,7 @@ async def test_a_model_that_does_not_stop_is_killed_and_the_next_call_answered(
     process: ModelProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_process, "STOP_SECONDS", 0.1)
-    lane = Lane("stub", process, capacity=10)
+    lane = ModelQueue("stub", process, capacity=10)
     await lane.run(order("echo"))
     hung = process.pid
     with pytest.raises(ProviderError):
@@ -178,7 +178,7 @@ async def test_a_model_that_does_not_stop_is_killed_and_the_next_call_answered(
 
 async def test_closing_ends_a_hanging_model(process: ModelProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_process, "STOP_SECONDS", 0.1)
-    lane = Lane("stub", process, capacity=10)
+    lane = ModelQueue("stub", process, capacity=10)
     await lane.run(order("echo"))
     hung = process.pid
     running = asyncio.create_task(lane.run(order("hang")))
@@ -202,7 +202,7 @@ def test_kill_ends_a_call_from_another_thread(process: ModelProcess) -> None:
 WORKER = f"""
 import sys, time
 from tests.integration.local.test_model_process import answer_of
-from workers.providers.local.model_process import ModelProcess
+from workers.local_models.model_process import ModelProcess
 process = ModelProcess("stub", "{STUB}", threads=1)
 answer_of(process, "echo")
 print(process.pid, flush=True)

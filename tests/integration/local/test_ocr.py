@@ -4,8 +4,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.integration.local.sent import INVOICE, failure_of, ocr_call, png, rendered
-from tests.unit.providers.local.calls import decoded, json_call
-from workers.providers.local.provider import LocalProvider
+from tests.unit.workers.local_models.calls import decoded, json_call
+from workers.local_models.provider import LocalProvider
 
 
 @pytest.mark.parametrize("angle", [0, 3])

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tests.integration.local.sent import failure_of
-from tests.unit.providers.local.calls import decoded, json_call
-from workers.providers.local.provider import LocalProvider
+from tests.unit.workers.local_models.calls import decoded, json_call
+from workers.local_models.provider import LocalProvider
 
 
 async def embed(provider: LocalProvider, texts: list[str], **options: Any) -> list[list[float]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from bench import guard
-from bench.drain import rate
 from bench.guarded import functions, rounds
+from bench.studies.drain import rate
 
 
 def test_an_operation_above_its_bound_is_too_slow() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench import report, scenarios
-from bench.study_targets import study_verdicts
+from bench.studies.targets import study_verdicts
 from bench.targets import BATCHING, PRODUCT, Verdict, verdicts
 
 PARTS = {"edge": 0.3, "worker": 0.4, "upstream": 9.0}
@@ -67,6 +67,15 @@ def test_what_was_not_measured_is_not_met() -> None:
     missing = [each for each in judged if each.figure is None]
     assert len(missing) == len(judged)
     assert {each.outcome for each in judged} == {"not measured"}
+
+
+def test_long_vectors_are_judged_against_tiny_answers_of_the_same_run() -> None:
+    name = "jobs/s with 3,072 numbers, against tiny answers"
+    tiny = row(PRODUCT, scenarios.RESULT_0, cpu_ms={"edge": 0.7, "upstream": 9.0})
+    long = row(PRODUCT, scenarios.vectors(3072), jobs_per_s=350.0, cpu_ms={"edge": 1.0})
+    assert verdict([tiny, long], name).outcome == "met"
+    long["cpu_ms"] = {"edge": 1.1}
+    assert verdict([tiny, long], name).outcome == "unclear"
 
 
 def test_a_memory_bound_looks_at_python_processes_only() -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.tuning import TRIALS
-from shared.settings import FIELDS, load_settings
+from bench.studies.tuning import TRIALS
+from shared.settings.reading import load_settings
+from shared.settings.table import FIELDS
 
 GUIDE = Path(__file__).parents[3] / "docs" / "operations.md"
 BY_ITS_SIZE = {"result_ttl_seconds"}

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import Overloaded
+from shared.domain.errors import Overloaded
 from shared.group_commit import GroupCommit
 
 
-class Gate:
+class ConcurrencyLimit:
     """A flush that notes its batches and can be held back."""
 
     def __init__(self) -> None:
@@ -28,13 +28,13 @@ class Gate:
 
 
 async def test_a_lone_item_leaves_at_once() -> None:
-    gate = Gate()
+    gate = ConcurrencyLimit()
     assert await GroupCommit(gate.flush, max_items=8).submit(21) == 42
     assert gate.batches == [[21]]
 
 
 async def test_what_arrives_during_a_batch_travels_together_in_the_next() -> None:
-    gate = Gate()
+    gate = ConcurrencyLimit()
     gate.open.clear()
     commit = GroupCommit(gate.flush, max_items=8)
     first = asyncio.create_task(commit.submit(1))
@@ -47,7 +47,7 @@ async def test_what_arrives_during_a_batch_travels_together_in_the_next() -> Non
 
 
 async def test_batches_with_a_spacing_gather_what_comes_meanwhile() -> None:
-    gate, loop = Gate(), asyncio.get_running_loop()
+    gate, loop = ConcurrencyLimit(), asyncio.get_running_loop()
     commit = GroupCommit(gate.flush, max_items=8, spacing=0.2)
     began = loop.time()
     assert await commit.submit(1) == 2
@@ -59,7 +59,7 @@ async def test_batches_with_a_spacing_gather_what_comes_meanwhile() -> None:
 
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_a_batch_worth_its_cost_does_not_wait_for_its_time(at_once: bool) -> None:
-    gate, loop = Gate(), asyncio.get_running_loop()
+    gate, loop = ConcurrencyLimit(), asyncio.get_running_loop()
     commit = GroupCommit(gate.flush, max_items=8, spacing=600.0, unspaced=3)
     began = loop.time()
     await commit.submit(1)
@@ -74,7 +74,7 @@ async def test_a_batch_worth_its_cost_does_not_wait_for_its_time(at_once: bool) 
 
 
 async def test_each_caller_gets_his_own_outcome() -> None:
-    commit = GroupCommit(Gate().flush, max_items=8)
+    commit = GroupCommit(ConcurrencyLimit().flush, max_items=8)
     outcomes = await asyncio.gather(*(commit.submit(number) for number in (1, -2, 3)), return_exceptions=True)
     assert outcomes[0] == 2
     assert isinstance(outcomes[1], ValueError)
@@ -97,7 +97,7 @@ async def test_a_flush_that_fails_fails_its_batch_and_not_the_next() -> None:
 
 
 async def test_a_caller_that_leaves_does_not_take_its_item_along() -> None:
-    gate = Gate()
+    gate = ConcurrencyLimit()
     gate.open.clear()
     commit = GroupCommit(gate.flush, max_items=8)
     blocker = asyncio.create_task(commit.submit(1))
@@ -111,7 +111,7 @@ async def test_a_caller_that_leaves_does_not_take_its_item_along() -> None:
 
 
 async def test_too_long_a_line_refuses_newcomers() -> None:
-    gate = Gate()
+    gate = ConcurrencyLimit()
     gate.open.clear()
     commit = GroupCommit(gate.flush, max_items=8, max_waiting=2)
     waiting = [asyncio.create_task(commit.submit(1))]
@@ -125,7 +125,7 @@ async def test_too_long_a_line_refuses_newcomers() -> None:
 
 
 async def test_a_batch_that_hangs_refuses_newcomers() -> None:
-    gate = Gate()
+    gate = ConcurrencyLimit()
     gate.open.clear()
     commit = GroupCommit(gate.flush, max_items=8, max_stall=0.0)
     first = asyncio.create_task(commit.submit(1))
@@ -137,7 +137,7 @@ async def test_a_batch_that_hangs_refuses_newcomers() -> None:
 
 
 async def test_when_a_batch_that_hung_fails_nobody_in_line_waits_for_another_failure() -> None:
-    gate = Gate()
+    gate = ConcurrencyLimit()
     gate.open.clear()
 
     async def flush(items: Sequence[int]) -> list[int | BaseException]:
@@ -159,7 +159,7 @@ async def test_when_a_batch_that_hung_fails_nobody_in_line_waits_for_another_fai
 @given(sizes=st.lists(st.integers(0, 120), min_size=1, max_size=60))
 def test_no_batch_exceeds_its_bounds_unless_one_item_does(sizes: list[int]) -> None:
     async def run() -> list[list[int]]:
-        gate = Gate()
+        gate = ConcurrencyLimit()
         commit = GroupCommit(gate.flush, max_items=7, max_bytes=100)
         await asyncio.gather(*(commit.submit(size, size) for size in sizes))
         return gate.batches
@@ -176,3 +176,33 @@ async def _until(condition: object) -> None:
             return
         await asyncio.sleep(0)
     raise AssertionError("the condition never came true")
+
+
+async def _too_few(items: Sequence[int]) -> list[int | BaseException]:
+    return []
+
+
+def _fails(size: int) -> None:
+    raise ValueError("a metric that fails")
+
+
+async def test_nobody_waits_for_ever_when_a_batch_ends_in_an_unforeseen_way() -> None:
+    for commit in (
+        GroupCommit(_too_few, max_items=8),
+        GroupCommit(ConcurrencyLimit().flush, max_items=8, on_batch=_fails),
+    ):
+        with pytest.raises(ValueError):
+            await asyncio.wait_for(commit.submit(1), 5)
+
+
+async def test_nobody_waits_for_ever_when_the_task_that_sends_is_cancelled() -> None:
+    gate = ConcurrencyLimit()
+    gate.open.clear()
+    commit = GroupCommit(gate.flush, max_items=1)
+    callers = [asyncio.create_task(commit.submit(number)) for number in (1, 2)]
+    await _until(lambda: gate.batches == [[1]] and commit.waiting == 1)
+    next(task for task in asyncio.all_tasks() if task.get_name() == "batches").cancel()
+    ended = await asyncio.wait_for(asyncio.gather(*callers, return_exceptions=True), 5)
+    assert [type(each) for each in ended] == [RuntimeError, RuntimeError]
+    gate.open.set()
+    assert await commit.submit(3) == 6
