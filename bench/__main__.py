@@ -13,20 +13,20 @@ from pathlib import Path
 import click
 
 from bench import loadgen, report
-from bench.bells import WORKERS, bells
-from bench.drain import BACKLOGS, drain
-from bench.growth import SIZES, growth
-from bench.kill import kill_workers
 from bench.loadgen import GoMissing, Loads, Upstream
 from bench.measure import Row
-from bench.memory import memory
-from bench.noisy import noisy
 from bench.plots import plots
-from bench.scale import COUNTS, scale
 from bench.scenarios import MANY
 from bench.side_by_side import Plan, Rows, Thoroughness, compare
-from bench.sizing import sizing
-from bench.tuning import tuning
+from bench.studies.drain import BACKLOGS, drain
+from bench.studies.growth import SIZES, growth
+from bench.studies.kill import kill_workers
+from bench.studies.memory import memory
+from bench.studies.noisy import noisy
+from bench.studies.notifications import WORKERS, notifications
+from bench.studies.scale import COUNTS, scale
+from bench.studies.sizing import sizing
+from bench.studies.tuning import tuning
 
 RESULTS = Path(__file__).parent / "results"
 PLOTS = Path(__file__).parents[1] / "docs" / "performance"
@@ -67,7 +67,7 @@ async def whole(plan: Plan, directory: Path, loads: Loads, upstream: Upstream, r
     broker = plan.broker
     studies: dict[str, Callable[[Path], Awaitable[None]]] = {
         "kill": lambda home: kill_workers(broker, home, loads.binary, rows),
-        "bells": lambda home: bells(WORKERS, broker, home, loads, upstream, rows),
+        "notifications": lambda home: notifications(WORKERS, broker, home, loads, upstream, rows),
         "noisy": lambda home: noisy(broker, home, loads, upstream, rows),
         "scale": lambda home: scale(COUNTS, broker, home, loads, upstream, rows),
         "growth": lambda home: growth(SIZES, broker, home, loads, upstream, rows),
@@ -144,14 +144,14 @@ def memory_command(broker: str, jobs: int) -> None:
     study(lambda *parts: memory(jobs, broker, *parts))
 
 
-@main.command("bells")
+@main.command("notifications")
 @BROKER
 @click.option(
     "--workers", default=",".join(map(str, WORKERS)), show_default=True, help="Numbers of workers, comma separated."
 )
-def bells_command(broker: str, workers: str) -> None:
+def notifications_command(broker: str, workers: str) -> None:
     """Measure the product with and without the broker."""
-    study(lambda *parts: bells([int(count) for count in workers.split(",")], broker, *parts))
+    study(lambda *parts: notifications([int(count) for count in workers.split(",")], broker, *parts))
 
 
 @main.command("noisy")

@@ -12,27 +12,27 @@ import bson
 import msgspec
 
 from bench.references import new_job
-from edge import envelope
 from edge.app import EdgeServices, create_app
-from edge.bodies import parser
-from shared.catalogue import BY_TYPE
-from shared.content import Content
-from shared.job import AttemptNote, Finish, JobView, NewJob, Status
-from shared.kafka.bell import decode_bell, encode_bell
-from shared.mongo import codec, moves
-from shared.settings import Settings
-from tests.support.fake_store import FakeClock, FakeStore
-from tests.support.http_api import PROVIDERS, RESULT, Bells
-from tests.unit.fleet.test_attempt import Scripted
-from tests.unit.fleet.test_fleet import make_fleet
-from workers.providers import answers, bodies
-from workers.providers.base import Call
+from edge.poll import envelope
+from edge.submit.validation import parser
+from shared.domain.catalogue import BY_TYPE
+from shared.domain.content import Content
+from shared.domain.job import AttemptRecord, Finish, JobView, NewJob, Status
+from shared.kafka.notification import decode_notification, encode_notification
+from shared.mongo.documents import codec, transitions
+from shared.settings.table import Settings
+from tests.support.fakes.store import FakeClock, FakeStore
+from tests.support.http_api import PROVIDERS, RESULT, Notifications
+from tests.unit.workers.execution.test_attempt import Scripted
+from tests.unit.workers.execution.test_executor import make_executor
+from workers.provider_interface import Call
+from workers.providers.openai import answer_checks, request_bodies
 
 BODY = b'{"model":"openai/text-embedding-3-small","input":"the cat sat on the mat"}'
 NOW = datetime.datetime(2026, 1, 1)
 JOBS = 100
 """In one round of an asynchronous operation, at the same time, as they come under load."""
-NOTE = AttemptNote("worker", "upstream", "ok", 100)
+NOTE = AttemptRecord("worker", "upstream", "ok", 100)
 
 
 def _view() -> JobView:
@@ -65,11 +65,11 @@ def functions() -> dict[str, Callable[[], object]]:
         "read a claimed job": lambda: codec.decode_claimed(claimed, job.id, lease),
         "write a 202": lambda: envelope.accepted(view.id, "request", NOW),
         "write a result's envelope": lambda: envelope.ended(view),
-        "write and read a bell of 64": lambda: decode_bell(encode_bell(ids)),
-        "build a claim of 64": lambda: moves.claim(ids, lease, "worker", 30.0, 5, suspects=False),
-        "build a record of 64": lambda: moves.finish(ended, [{"data": RESULT}] * len(ended)),
-        "build a provider's body": lambda: bodies.build(call, "openai"),
-        "check a provider's answer": lambda: answers.require_answer("embedding", "application/json", RESULT),
+        "write and read a notification of 64": lambda: decode_notification(encode_notification(ids)),
+        "build a claim of 64": lambda: transitions.claim(ids, lease, "worker", 30.0, 5, suspects=False),
+        "build a record of 64": lambda: transitions.finish(ended, [{"data": RESULT}] * len(ended)),
+        "build a provider's body": lambda: request_bodies.build(call, "openai"),
+        "check a provider's answer": lambda: answer_checks.require_answer("embedding", "application/json", RESULT),
     }
 
 
@@ -79,13 +79,15 @@ class Edge:
     def __init__(self) -> None:
         settings = msgspec.structs.replace(Settings(), allow_anonymous=True)
         self.store = FakeStore(settings, FakeClock(running=True))
-        self._app = create_app(EdgeServices(settings, self.store, Bells(), PROVIDERS))
+        self._app = create_app(EdgeServices(settings, self.store, Notifications(), PROVIDERS))
         self._ids: list[str] = []
 
     async def submits(self) -> None:
         """JOBS submits at the same time."""
-        answers = await asyncio.gather(*(self._ask("POST", "/v1/async/embeddings", BODY, 202) for _ in range(JOBS)))
-        self._ids = [msgspec.json.decode(answer)["id"] for answer in answers]
+        answer_checks = await asyncio.gather(
+            *(self._ask("POST", "/v1/async/embeddings", BODY, 202) for _ in range(JOBS))
+        )
+        self._ids = [msgspec.json.decode(answer)["id"] for answer in answer_checks]
 
     async def polls(self) -> None:
         """JOBS polls of jobs that have not ended, at the same time."""
@@ -122,15 +124,15 @@ class Edge:
 
 
 async def jobs() -> None:
-    """JOBS jobs through a worker's fleet: claimed, called, recorded, over a store in memory."""
+    """JOBS jobs through a worker: claimed, called, recorded, over a store in memory."""
     settings = msgspec.structs.replace(Settings(), slots=JOBS)
     store = FakeStore(settings, FakeClock(running=True))
-    fleet = make_fleet(store, {"upstream": Scripted()}, settings)
+    executor = make_executor(store, {"upstream": Scripted()}, settings)
     wanted: list[NewJob] = [new_job(store.now()) for _ in range(JOBS)]
     await store.submit([(job, None) for job in wanted])
     ids = [job.id for job in wanted]
-    loop = asyncio.ensure_future(fleet.claim_rung())
-    fleet.inbox.put(ids)
+    loop = asyncio.ensure_future(executor.claim_notified())
+    executor.ready_queue.put(ids)
     while not all(view.status.terminal for view in (await store.collect(ids)).values()):
         await asyncio.sleep(0)
     loop.cancel()

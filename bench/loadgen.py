@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.processes import usage
 from bench.running import children, until_it_answers
+from bench.stacks.processes import usage
 from coatcheck.dev.ports import LOOPBACK, free_ports
 
 SOURCE = Path(__file__).parent / "load"

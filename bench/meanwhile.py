@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.loadgen import Upstream
-from bench.processes import Usage, machine_cpu
 from bench.running import Running
+from bench.stacks.processes import Usage, machine_cpu
 
 
 @dataclass(frozen=True, slots=True)

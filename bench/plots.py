@@ -149,6 +149,6 @@ def _cpu(found: Mapping[tuple[str, str], Row]) -> str:
         "100 a second": scenarios.RATE_100,
     }
     shown = {label: found[PRODUCT, name]["cpu_ms"] for label, name in wanted.items() if (PRODUCT, name) in found}
-    parts = ("mongod", "broker", "edge", "worker", "keeper")
+    parts = ("mongod", "broker", "edge", "worker", "reaper")
     series = {part: [costs.get(part, 0.0) for costs in shown.values()] for part in parts}
     return bars("CPU per job by component", "ms", series, list(shown))

@@ -17,14 +17,14 @@ import click
 import httpx
 import uvloop
 
-from shared.content import Content
-from shared.providers import configured
-from workers.providers import bodies
-from workers.providers.base import Call
-from workers.providers.headers import call_headers, fixed_headers
-from workers.providers.openai import OpenAIProvider
-from workers.providers.proxied import proxied
-from workers.providers.transport import tls_context
+from shared.domain.content import Content
+from shared.providers.config import configured
+from workers.provider_interface import Call
+from workers.providers.openai import request_bodies
+from workers.providers.openai.provider import OpenAIProvider
+from workers.providers.openai.request_headers import call_headers, fixed_headers
+from workers.providers.transport.exchange import tls_context
+from workers.providers.transport.proxied import proxied
 
 BODY = b'{"model":"up/m","input":"the cat sat on the mat"}'
 Way = Callable[[Call], Awaitable[object]]
@@ -62,7 +62,7 @@ async def compare(port: int, calls: int, at_a_time: int, rounds: int) -> dict[st
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=at_a_time))
 
     def parts(made: Call) -> tuple[bytes, list[tuple[str, str]]]:
-        content_type, body = bodies.build(made, "up")
+        content_type, body = request_bodies.build(made, "up")
         return body, call_headers(fixed_headers(config), {}, content_type, made.call_id, trace=False)
 
     async def by_client(made: Call) -> None:
@@ -97,7 +97,7 @@ async def compare(port: int, calls: int, at_a_time: int, rounds: int) -> dict[st
 @click.option("--rounds", default=4, show_default=True, help="Rounds of each way.")
 def main(calls: int, at_a_time: int, rounds: int) -> None:
     """Print the CPU of a provider call, made in four ways."""
-    command = [sys.executable, "-m", "coatcheck.drill.upstream", "--port", "0"]
+    command = [sys.executable, "-m", "coatcheck.drill.upstream.server", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as upstream:
         assert upstream.stdout is not None
         try:

@@ -20,13 +20,14 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from pymongo import AsyncMongoClient, WriteConcern
 
 from bench.plain import unit
-from shared.content import Content
-from shared.ids import new_job_id
-from shared.job import NewJob
-from shared.mongo.codec import encode_new
-from shared.providers import Target, configured
-from workers.providers.base import Call
-from workers.providers.openai import OpenAIProvider
+from shared.domain.content import Content
+from shared.domain.ids import new_job_id
+from shared.domain.job import NewJob
+from shared.domain.target import Target
+from shared.mongo.documents.codec import encode_new
+from shared.providers.config import configured
+from workers.provider_interface import Call
+from workers.providers.openai.provider import OpenAIProvider
 
 BATCH = 100
 SECONDS = 2.0
@@ -75,7 +76,7 @@ async def insert_many(uri: str) -> dict[str, Any]:
 
 
 async def produce(bootstrap: str) -> dict[str, Any]:
-    """Records of one bell per second, acknowledged by the broker."""
+    """Records of one notification per second, acknowledged by the broker."""
     admin = KafkaAdminClient(bootstrap_servers=bootstrap)
     admin.create_topics([NewTopic(TOPIC, num_partitions=1, replication_factor=1)])
     admin.close()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench import scenarios
-from bench.studies_report import studies
-from bench.study_targets import study_verdicts
+from bench.studies.report import studies
+from bench.studies.targets import study_verdicts
 from bench.targets import BATCHING, PRODUCT, Row, Verdict, stack_cpu, verdicts
 
 

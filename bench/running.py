@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.processes import Usage, usage
+from bench.stacks.processes import Usage, usage
 from coatcheck.dev.child import Child
 
 READY_SECONDS = 60.0

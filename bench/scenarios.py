@@ -16,6 +16,8 @@ WARM_UP = Scenario("warm-up", {"mode": "result", "callers": 256, "jobs": 1500, "
 STORM = "poll storm, 64 connections"
 RESULT_0 = "to result, 500 in flight, upstream 0 ms"
 RESULT_100 = "to result, 500 in flight, upstream 100 ms"
+NUMBERS = (1536, 3072)
+"""In the vectors of common embedding models: with all their digits 32 and 64 KB of JSON."""
 RESULT_2S = "to result, 2000 in flight, upstream 2 s"
 RATE_100 = "100 a second, upstream 100 ms, polled every 10 ms"
 SUBMIT = "submit, 128 callers"
@@ -28,6 +30,11 @@ FAILING = "to result, 500 in flight, upstream fails 10 %"
 EXPIRING = "submit, 128 callers, while they expire"
 MANY = 1_000_000
 """Jobs of the longest studies."""
+
+
+def vectors(numbers: int) -> str:
+    """The name of the load whose every result is a vector of so many numbers."""
+    return f"to result, 500 in flight, {numbers:,} numbers"
 
 
 def stored(jobs: int, scenario: str) -> str:
@@ -62,6 +69,10 @@ def side_by_side(seconds: float, *, callers: int = 500, more: bool = False) -> l
             RESULT_100, to_result(callers, seconds), SLOW, batched=[embedding("latency=100", provider="batching")]
         ),
         Scenario(RATE_100, arrivals, SLOW),
+        *(
+            Scenario(vectors(numbers), to_result(callers, seconds), [embedding(f"numbers={numbers}")])
+            for numbers in NUMBERS
+        ),
     ]
     submit = Scenario(SUBMIT, {"mode": "submit", "callers": 128, "jobs": 0, "period": f"{seconds}s"})
     return [*some, *(_more(seconds) if more else []), submit]

@@ -17,9 +17,9 @@ import click
 from bench import references, scenarios
 from bench.loadgen import Loads, Upstream, embedding
 from bench.measure import TRIES, Row, Scenario, calmest, idle
-from bench.peer_stacks import ALWAYS, PEERS, Peer, peer
-from bench.product import Variant, coatcheck, constant
 from bench.running import Running
+from bench.stacks.peers import ALWAYS, PEERS, Peer, peer
+from bench.stacks.product import Variant, coatcheck, constant
 from bench.targets import BATCHING, PRODUCT
 from coatcheck.dev.child import ChildFailed, ProgramMissing
 

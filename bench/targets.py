@@ -12,6 +12,7 @@ Row = Mapping[str, Any]
 PRODUCT, BATCHING = "coatcheck", "coatcheck, micro-batches"
 UPSTREAM_MS = 100.0
 MOST_MB_PER_PROCESS = 150
+LONGEST = scenarios.vectors(max(scenarios.NUMBERS))
 
 
 class Missing(Exception):
@@ -109,6 +110,15 @@ def _cheaper(scenario: str, other: str, ours: str = PRODUCT) -> Callable[[Figure
     return lambda figures: 1 / figures.ratio(scenario, stack_cpu, other, ours)
 
 
+def _vectors(figures: Figures) -> float:
+    """The rate of results with the longest vectors, over that of tiny ones."""
+    return ended(figures.row(PRODUCT, LONGEST)) / ended(figures.row(PRODUCT, scenarios.RESULT_0))
+
+
+def _vectors_by_cost(figures: Figures) -> float:
+    return stack_cpu(figures.row(PRODUCT, scenarios.RESULT_0)) / stack_cpu(figures.row(PRODUCT, LONGEST))
+
+
 def _idle(figures: Figures, part: str = "") -> float:
     percent = figures.row(PRODUCT, "idle")["cpu_percent"]
     return float(percent[part] if part else sum(percent.values()))
@@ -172,6 +182,7 @@ def targets() -> list[Target]:
         Target("idle worker", 2.0, lambda figures: _idle(figures, "worker"), most=True, unit="% of a core"),
         Target("polls/s of finished jobs, against the constant answer", 0.5, _polls, by_cost=_polls_by_cost),
         Target("p99 of such a poll", 10.0, _poll_p99, most=True, unit="ms"),
+        Target("jobs/s with 3,072 numbers, against tiny answers", 0.7, _vectors, by_cost=_vectors_by_cost),
         Target("largest Python process under load", MOST_MB_PER_PROCESS, _largest_python, most=True, unit="MB"),
     ]
 

@@ -2,18 +2,20 @@ package main
 
 import (
 	"fmt"
+	"math/rand"
 	"strings"
+	"sync"
 )
 
 // respond makes the answer of one endpoint: just enough fields that a client takes it for one.
-func respond(path, model string, inputs []string, size int) (string, []byte) {
+func respond(path, model string, inputs []string, size, numbers int) (string, []byte) {
 	if size == 0 {
 		size = 16
 	}
 	text := strings.Repeat("x", size)
 	switch path = strings.TrimPrefix(path, "/v1"); {
 	case path == "/embeddings":
-		return "application/json", embeddings(model, inputs, size/2)
+		return "application/json", embeddings(model, inputs, vector(size/2, numbers))
 	case path == "/chat/completions":
 		return object(`{"id":"c","object":"chat.completion","created":1,"model":%q,"choices":[{"index":0,"message":`+
 			`{"role":"assistant","content":%q},"finish_reason":"stop"}],`+usage+`}`, model, text)
@@ -43,13 +45,10 @@ func object(format string, values ...any) (string, []byte) {
 	return "application/json", []byte(fmt.Sprintf(format, values...))
 }
 
-// embeddings has one vector of `size` numbers (8 unless told otherwise) per input.
-func embeddings(model string, inputs []string, size int) []byte {
-	if size == 0 {
-		size = 8
-	}
-	vector := strings.TrimSuffix(strings.Repeat("0.125,", size), ",")
+// embeddings has the same vector for every input.
+func embeddings(model string, inputs []string, vector string) []byte {
 	var out strings.Builder
+	out.Grow(len(inputs)*(len(vector)+64) + 256)
 	fmt.Fprintf(&out, `{"object":"list","model":%q,"data":[`, model)
 	for i := range inputs {
 		if i > 0 {
@@ -59,4 +58,38 @@ func embeddings(model string, inputs []string, size int) []byte {
 	}
 	fmt.Fprintf(&out, `],"usage":{"prompt_tokens":%d,"total_tokens":%d}}`, 2*len(inputs), 2*len(inputs))
 	return []byte(out.String())
+}
+
+// vector has as many `numbers` as a model says, with all their digits; else `size` short ones, 8 unless told otherwise.
+func vector(size, numbers int) string {
+	if numbers > 0 {
+		first := rand.Intn(drawnNumbers - numbers)
+		return drawn()[first*numberBytes : (first+numbers)*numberBytes-1]
+	}
+	if size == 0 {
+		size = 8
+	}
+	return strings.TrimSuffix(strings.Repeat("0.125,", size), ",")
+}
+
+const (
+	drawnNumbers = 1 << 16 // more than any model gives
+	numberBytes  = 21      // of a double, comma included
+)
+
+var (
+	drawing sync.Once
+	numbers string
+)
+
+// drawn are numbers that a database can hardly compress. Vectors are cut out of them: making one takes too long.
+func drawn() string {
+	drawing.Do(func() {
+		var out strings.Builder
+		for i := 0; i < drawnNumbers; i++ {
+			fmt.Fprintf(&out, "-0.0%016d,", rand.Int63n(10_000_000_000_000_000))
+		}
+		numbers = out.String()
+	})
+	return numbers
 }

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// upstream answers like a provider, as the model's name says: latency=100,fail=0.1,size=8. It counts calls, how many
-// there were at a time, and which markers (the first word of an input, m...-N) it has seen before.
+// upstream answers like a provider, as the model's name says: latency=100,fail=0.1,size=8,numbers=1536. It counts
+// calls, how many there were at a time, and which markers (the first word of an input, m...-N) it has seen before.
 type upstream struct {
 	mutex    sync.Mutex
 	seen     map[uint64]struct{}
@@ -40,6 +40,7 @@ type script struct {
 	latency time.Duration
 	fail    float64
 	size    int
+	numbers int
 }
 
 const maxMarkers = 4_000_000
@@ -98,7 +99,7 @@ func (u *upstream) answer(w http.ResponseWriter, r *http.Request) {
 		write(w, http.StatusBadGateway, "application/json", []byte(`{"error":{"message":"scripted failure","type":"server_error"}}`))
 		return
 	}
-	kind, answer := respond(r.URL.Path, model, inputs, s.size)
+	kind, answer := respond(r.URL.Path, model, inputs, s.size, s.numbers)
 	u.end(len(inputs), false)
 	write(w, http.StatusOK, kind, answer)
 }
@@ -188,6 +189,8 @@ func parse(model string) script {
 			s.fail = number
 		case "size":
 			s.size = int(number)
+		case "numbers":
+			s.numbers = int(number)
 		}
 	}
 	return s

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import click
 
-from bench.filling import fill
 from bench.loadgen import Loads, Upstream, embedding
 from bench.meanwhile import Meanwhile
 from bench.measure import Row
-from bench.peer_stacks import PEERS, Peer
-from bench.product import Variant
 from bench.running import Running
 from bench.scenarios import MANY, drain_of
 from bench.side_by_side import Rows, open_stack
+from bench.stacks.peers import PEERS, Peer
+from bench.stacks.product import Variant
+from bench.studies.filling import fill
 
 BACKLOGS = (10_000, 100_000, MANY)
 SUBMITTED_AT_MOST = 20_000
-"""More than this is written straight into the product's database: as after an outage of the broker, without bells."""
+"""More than this is written straight into the database: as after an outage of the broker, without notifications."""
 STALL_SECONDS = 60.0
 LOOK_SECONDS = 0.1
 FIRST_TENTH, LAST_TENTH = (0.02, 0.12), (0.9, 1.0)

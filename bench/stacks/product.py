@@ -16,7 +16,7 @@ from coatcheck.dev.component import INIT_SECONDS, Component, run_to_the_end
 from coatcheck.dev.mongod import Mongod
 from coatcheck.dev.ports import LOOPBACK, free_ports
 from coatcheck.dev.supervisor import Part
-from tests.support.apache_kafka import ApacheKafka
+from tests.support.servers.apache_kafka import ApacheKafka
 
 SLOTS = 1000
 _PROVIDERS = """\
@@ -49,7 +49,7 @@ async def constant(directory: Path) -> AsyncIterator[Running]:
     (port,) = free_ports(1)
     url = f"http://{LOOPBACK}:{port}"
     async with children(directory) as started:
-        child = started.start("edge", [sys.executable, "-m", "bench.constant_server", str(port)])
+        child = started.start("edge", [sys.executable, "-m", "bench.stacks.constant_server", str(port)])
         await until_it_answers(child, url)
 
         async def nothing() -> None:
@@ -60,7 +60,7 @@ async def constant(directory: Path) -> AsyncIterator[Running]:
 
 @dataclass(frozen=True, slots=True)
 class _Roles:
-    """Edge, keeper and workers: where the API answers, where each tells its metrics, and how each is started."""
+    """Edge, reaper and workers: where the API answers, where each tells its metrics, and how each is started."""
 
     api: int
     admin: Mapping[str, int]
@@ -69,7 +69,7 @@ class _Roles:
 
 @contextlib.asynccontextmanager
 async def coatcheck(directory: Path, upstream: str, variant: Variant) -> AsyncIterator[Running]:
-    """mongod, broker, one edge, workers and a keeper, as `make run` starts them but for the settings of the bench."""
+    """mongod, broker, one edge, workers and a reaper, as `make run` starts them but for the settings of the bench."""
     mongod = Mongod(directory, directory / "mongod.log")
     broker, bootstrap, fitting = _broker(directory, variant.broker)
     environ = _environment(directory, upstream, variant) | {
@@ -105,7 +105,7 @@ async def coatcheck(directory: Path, upstream: str, variant: Variant) -> AsyncIt
 
 
 def _roles(directory: Path, environ: Mapping[str, str], workers: int) -> _Roles:
-    names = ["edge", "keeper", *(_worker_name(number) for number in range(workers))]
+    names = ["edge", "reaper", *(_worker_name(number) for number in range(workers))]
     api, *ports = free_ports(1 + len(names))
     admin = dict(zip(names, ports, strict=True))
     parts = {}

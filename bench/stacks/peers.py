@@ -16,7 +16,7 @@ from coatcheck.dev.ports import LOOPBACK, free_ports
 
 PEER_PYTHON = "BENCH_PEER_PYTHON"
 """Environment variable: the Python that has requirements/bench-peers.txt installed."""
-FOLDER = Path(__file__).parent / "peers"
+FOLDER = Path(__file__).parents[1] / "peers"
 NODE_FOLDER = FOLDER / "bullmq"
 OLDEST_NODE = 20
 SLOTS = 500

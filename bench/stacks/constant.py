@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edge.asgi_types import ASGIApp, Receive, Scope, Send
+from edge.ingress.asgi_types import ASGIApp, Receive, Scope, Send
 
 _BODY = b'{"id":"00000000-0000-7000-8000-000000000000","status":"pending","created_at":"2026-01-01T00:00:00.000Z"}'
 _HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(_BODY)).encode())]

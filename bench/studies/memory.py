@@ -11,10 +11,10 @@ import click
 from bench.loadgen import Loads, Upstream, embedding
 from bench.meanwhile import Meanwhile
 from bench.measure import Row
-from bench.product import Variant, coatcheck
 from bench.running import Running
 from bench.scenarios import POLL, memory_over
 from bench.side_by_side import Rows
+from bench.stacks.product import Variant, coatcheck
 
 LOOK_SECONDS = 5.0
 CALLERS = 500

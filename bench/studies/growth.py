@@ -13,17 +13,18 @@ from uuid import uuid4
 import click
 
 from bench import scenarios
-from bench.filling import DATABASE, RESULT, admin_command, fill
 from bench.loadgen import Loads, Upstream, embedding
 from bench.measure import Row, Scenario, calmest, measure
-from bench.product import Variant, coatcheck
 from bench.references import new_job
 from bench.running import Running
 from bench.side_by_side import Rows
-from shared.job import Ending, Finish, Status
-from shared.mongo.client import connect
-from shared.mongo.store import MongoStore
-from shared.settings import Settings, load_settings
+from bench.stacks.product import Variant, coatcheck
+from bench.studies.filling import DATABASE, RESULT, admin_command, fill
+from shared.domain.job import ExpiryResult, Finish, Status
+from shared.mongo.connection.client import connect
+from shared.mongo.mongo_store import MongoStore
+from shared.settings.reading import load_settings
+from shared.settings.table import Settings
 
 SIZES = (0, 100_000, scenarios.MANY)
 WAITING_SHARE = 0.1
@@ -82,13 +83,13 @@ async def _verbs(running: Running, size: int) -> Row:
     settings = load_settings(
         environ={"COATCHECK_MONGODB_URI": running.database, "COATCHECK_MONGODB_DATABASE": DATABASE}
     )
-    async with connect(settings, role="fleet", wait=10.0) as database:
+    async with connect(settings, role="worker", wait=10.0) as database:
         store = MongoStore(database, settings)
         found = {
             "submit, claim and record 64": await _median(lambda: _worked(store, settings)),
             "sweep": await _median(lambda: store.due(("embeddings",), limit=500, takeover_after=1.0)),
-            "keeper: overdue": await _median(lambda: store.expire(500, lambda _: _never()), rounds=5),
-            "keeper: counts": await _median(store.backlog, rounds=5),
+            "reaper: overdue": await _median(lambda: store.expire(500, lambda _: _never()), rounds=5),
+            "reaper: counts": await _median(store.backlog, rounds=5),
         }
     row: Row = {
         "stack": "coatcheck",
@@ -100,12 +101,12 @@ async def _verbs(running: Running, size: int) -> Row:
     return row
 
 
-def _never() -> Ending:
+def _never() -> ExpiryResult:
     raise AssertionError("nothing is overdue here")
 
 
 async def _worked(store: MongoStore, settings: Settings) -> None:
-    """Submit 64 jobs without bells, and claim and end them before a sweep can see them."""
+    """Submit 64 jobs without notifications, and claim and end them before a sweep can see them."""
     jobs = [new_job(store.now()) for _ in range(BATCH)]
     await store.submit([(job, None) for job in jobs])
     held = await store.claim([job.id for job in jobs], lease=uuid4(), worker="bench", suspects=False)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from bench.loadgen import Loads, Upstream, embedding
 from bench.measure import Scenario, measure
-from bench.product import Variant, coatcheck
 from bench.scenarios import WARM_UP, to_result
 from bench.side_by_side import Rows
+from bench.stacks.product import Variant, coatcheck
 
 LARGE = "latency=100,size=11400"
 """As many bytes as 1,536 numbers of a real model have in JSON: 34 KB."""

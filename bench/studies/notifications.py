@@ -1,4 +1,4 @@
-"""What Kafka buys: bells on against off, where workers only look into the database, each second or every 50 ms."""
+"""What Kafka buys: notifications on against off, where workers only ask the database, each second or every 50 ms."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
-from bench.filling import admin_command
 from bench.loadgen import Loads, Upstream, embedding
 from bench.measure import Row, histogram
-from bench.product import Variant, coatcheck
 from bench.running import Running
 from bench.scenarios import WARM_UP, to_result
 from bench.side_by_side import Rows
+from bench.stacks.product import Variant, coatcheck
+from bench.studies.filling import admin_command
 
 WORKERS = (1, 4, 16)
 IDLE_SECONDS = 6.0
@@ -23,21 +23,21 @@ LOOKING = {"COATCHECK_SWEEP_INTERVAL_SECONDS": "0.05", "COATCHECK_SWEEP_GRACE_SE
 
 
 def variants(broker: str, workers: int) -> list[Variant]:
-    """Bells, no bells, and no bells with a worker that looks twenty times a second."""
+    """Notifications, no notifications, and no notifications with a worker that looks twenty times a second."""
     return [
-        Variant(f"bells, {workers} workers", broker, workers),
-        Variant(f"no bells, a look a second, {workers} workers", "none", workers),
-        Variant(f"no bells, a look every 50 ms, {workers} workers", "none", workers, settings=LOOKING),
+        Variant(f"notifications, {workers} workers", broker, workers),
+        Variant(f"no notifications, a look a second, {workers} workers", "none", workers),
+        Variant(f"no notifications, a look every 50 ms, {workers} workers", "none", workers, settings=LOOKING),
     ]
 
 
-async def bells(
+async def notifications(
     counts: Sequence[int], broker: str, directory: Path, loads: Loads, upstream: Upstream, rows: Rows
 ) -> None:
     """Every variant at every number of workers."""
     for workers in counts:
         for number, variant in enumerate(variants(broker, workers)):
-            home = directory / f"bells-{workers}-{number}"
+            home = directory / f"notifications-{workers}-{number}"
             home.mkdir()
             async with coatcheck(home, upstream.url, variant) as running:
                 rows.add(await _one(running, loads))
@@ -55,7 +55,7 @@ async def _one(running: Running, loads: Loads) -> Row:
     fast = await loads.run(running.url, [embedding()], **to_result(500, 4.0))
     row: Row = {
         "stack": running.name,
-        "scenario": "bells",
+        "scenario": "notifications",
         "idle_percent": {part: round((idle[part].cpu - used[part].cpu) / IDLE_SECONDS * 100, 1) for part in idle},
         "idle_operations_per_s": {name: round((after[name] - before[name]) / IDLE_SECONDS, 1) for name in after},
         "claim_delay_ms": round(waited[0] / max(1.0, waited[1]) * 1000, 1),

@@ -12,13 +12,13 @@ from typing import Any
 
 import click
 
-from bench.filling import admin_command
 from bench.loadgen import Asked, Loads, Upstream, embedding
 from bench.measure import Row, histogram
-from bench.product import Variant, coatcheck
 from bench.running import Running
 from bench.scenarios import POLL, to_result
 from bench.side_by_side import Rows
+from bench.stacks.product import Variant, coatcheck
+from bench.studies.filling import admin_command
 
 IDLE_SECONDS = 8.0
 SETTLE_SECONDS = 4.0
@@ -155,7 +155,7 @@ TRIALS = (
     Trial("sweep_grace_seconds", ("0.2", "1"), waiting, broker="none", beside={"sweep_interval_seconds": "0.2"}),
     Trial("kafka_fetch_wait_seconds", ("0.05", "0.5"), waiting, beside={"kafka_busy_fetch_wait_seconds": "0"}),
     Trial("kafka_partitions", ("2", "12"), idle),
-    Trial("keeper_interval_seconds", ("0.5", "2", "10"), idle),
+    Trial("reaper_interval_seconds", ("0.5", "2", "10"), idle),
     Trial("max_inflight_bytes", (str(64 << 20), str(256 << 20)), large_bodies),
     Trial("max_failures", ("3", "6"), failing_provider),
     Trial("retry_base_seconds", ("0.1", "1"), failing_provider),

@@ -1,4 +1,4 @@
-"""The tables of kills, drains, growth, scale, memory, bells and noisy keys, as lines of Markdown."""
+"""The tables of kills, drains, growth, scale, memory, notifications and noisy keys, as lines of Markdown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def studies(rows: Sequence[Row]) -> list[str]:
         _growth(rows),
         _scale(rows),
         _memory(rows),
-        _bells(rows),
+        _notifications(rows),
         _noisy(rows),
     )
     return [line for table in tables if len(table) > 2 for line in ["", *table]]
@@ -103,7 +103,7 @@ def _memory(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def _bells(rows: Sequence[Row]) -> list[str]:
+def _notifications(rows: Sequence[Row]) -> list[str]:
     lines = _head(
         "Variant",
         "due to claimed, mean",
@@ -113,7 +113,7 @@ def _bells(rows: Sequence[Row]) -> list[str]:
         "idle: database reads / writes a second",
     )
     for row in rows:
-        if row["scenario"] == "bells":
+        if row["scenario"] == "notifications":
             idle, asked = row["idle_percent"], row["idle_operations_per_s"]
             workers = sum(value for part, value in idle.items() if part.startswith("worker"))
             parts = f"{sum(idle.values()):.1f} ({idle['mongod']}, {workers:.1f}, {idle.get('broker', 0)})"

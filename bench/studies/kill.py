@@ -11,9 +11,9 @@ import click
 from bench import loadgen
 from bench.loadgen import Loads, embedding
 from bench.measure import Row
-from bench.peer_stacks import PEERS, Peer
-from bench.product import Variant
 from bench.side_by_side import Rows, open_stack
+from bench.stacks.peers import PEERS, Peer
+from bench.stacks.product import Variant
 
 JOBS = 100
 LATENCY_MS = 5000

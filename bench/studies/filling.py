@@ -12,8 +12,8 @@ from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, WriteConcern
 
 from bench.references import new_job
-from shared.ids import new_job_id
-from shared.mongo.codec import encode_new
+from shared.domain.ids import new_job_id
+from shared.mongo.documents.codec import encode_new
 
 DATABASE = "coatcheck"
 BATCH = 2000

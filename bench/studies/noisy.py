@@ -8,10 +8,10 @@ from pathlib import Path
 
 from bench.loadgen import Loads, Upstream, embedding
 from bench.measure import Scenario, measure
-from bench.product import Variant, coatcheck
 from bench.running import Running
 from bench.scenarios import WARM_UP
 from bench.side_by_side import Rows
+from bench.stacks.product import Variant, coatcheck
 from coatcheck.dev.component import COMMAND
 
 QUIET = 20

@@ -12,8 +12,8 @@ from pathlib import Path
 from bench import scenarios
 from bench.loadgen import Loads, Upstream, embedding
 from bench.measure import Scenario, calmest
-from bench.product import Variant, coatcheck
 from bench.side_by_side import Rows
+from bench.stacks.product import Variant, coatcheck
 
 COUNTS = (1, 2, 4)
 SECONDS = 5.0
