@@ -23,7 +23,7 @@ def documents() -> dict[str, Json]:
         "internals.json": dashboard(
             "coatcheck-internals",
             "Coatcheck / Internals",
-            "Edge, bells, workers, providers, database, keeper, capacity.",
+            "Edge, notifications, workers, providers, database, reaper, capacity.",
             internals.ROWS,
         ),
     }

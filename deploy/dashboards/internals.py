@@ -1,4 +1,4 @@
-"""The parts, one row each: edge, bells, workers, providers, database, keeper, capacity."""
+"""The parts, one row each: edge, notifications, workers, providers, database, reaper, capacity."""
 
 from __future__ import annotations
 
@@ -41,32 +41,32 @@ ROWS = (
         ),
     ),
     Row(
-        "Bells: Kafka as seen from us",
+        "Notifications: Kafka as seen from us",
         (
             Panel(
-                "Rung, heard, dropped",
-                "Heard below rung: Kafka does not deliver. Dropped: it does not take them. The sweep finds these jobs.",
+                "Published, received, dropped",
+                "Received below published: Kafka does not deliver. Dropped: it takes none. The sweep finds these jobs.",
                 {
-                    rate("bells_rung_total"): "rung",
-                    rate("bells_heard_total"): "heard",
-                    rate("bells_dropped_total"): "dropped",
-                    rate("bells_bad_total"): "unreadable",
+                    rate("notifications_published_total"): "notified",
+                    rate("notifications_received_total"): "received",
+                    rate("notifications_dropped_total"): "dropped",
+                    rate("notifications_invalid_total"): "unreadable",
                 },
                 "ops",
             ),
             Panel(
                 "Without an answer of the broker",
-                "Bell records under way; grows while Kafka is away, to a bound.",
-                {"sum(coatcheck_bells_unacked{})": "records"},
+                "Notification records under way; grows while Kafka is away, to a bound.",
+                {"sum(coatcheck_notifications_unacknowledged{})": "records"},
             ),
             Panel(
-                "Partitions heard",
-                "By worker. At 0 no bell reaches it: more workers than partitions, or Kafka is away.",
-                {"sum by (instance) (coatcheck_bell_partitions{})": "{{instance}}"},
+                "Partitions received",
+                "By worker. At 0 no notification reaches it: more workers than partitions, or Kafka is away.",
+                {"sum by (instance) (coatcheck_notification_partitions{})": "{{instance}}"},
             ),
             Panel(
                 "How jobs are found",
-                "rung is prompt. swept: retries, jobs given back, and jobs whose bell was lost.",
+                "notified is prompt. swept: retries, jobs given back, and jobs whose notification was lost.",
                 {rate("jobs_claimed_total", "source"): "{{source}}"},
                 "ops",
                 stacked=True,
@@ -108,9 +108,12 @@ ROWS = (
                 "ops",
             ),
             Panel(
-                "Results not yet recorded",
-                "In the workers' memory because the database has not taken them.",
-                {"sum by (instance) (coatcheck_unrecorded_bytes{})": "{{instance}}"},
+                "Answers and results in memory",
+                "Answers that are being received, and results that the database has not taken yet.",
+                {
+                    "sum by (instance) (coatcheck_incoming_bytes{})": "{{instance}} incoming",
+                    "sum by (instance) (coatcheck_unrecorded_bytes{})": "{{instance}} not recorded",
+                },
                 "bytes",
             ),
         ),
@@ -181,14 +184,26 @@ ROWS = (
         ),
     ),
     Row(
-        "Keeper",
+        "Reaper",
         (
-            Panel("Passes", "ok must never stop.", {rate("keeper_runs_total", "outcome"): "{{outcome}}"}, "ops"),
+            Panel("Passes", "ok must never stop.", {rate("reaper_runs_total", "outcome"): "{{outcome}}"}, "ops"),
             Panel(
                 "Jobs it had to end",
                 "deadline: in time nobody finished them. crashes: their workers kept dying.",
                 {rate("jobs_expired_total", "reason"): "{{reason}}"},
                 "ops",
+            ),
+            Panel(
+                "Jobs that could not be read",
+                "Failed and set aside by whoever met them.",
+                {"sum(increase(coatcheck_jobs_set_aside_total{}[15m]))": "in 15 minutes"},
+                "short",
+            ),
+            Panel(
+                "Chunks without a job",
+                "Deleted: a process was killed between the writes of a large body.",
+                {"sum(increase(coatcheck_orphaned_chunks_removed_total{}[15m]))": "in 15 minutes"},
+                "short",
             ),
         ),
     ),
@@ -219,6 +234,12 @@ ROWS = (
                 "Scraped",
                 "1 for each process that answers.",
                 {"sum by (instance) (up{})": "{{instance}}"},
+            ),
+            Panel(
+                "Tasks started again",
+                "Nothing is normal: each is an error that nobody foresaw.",
+                {rate("task_restarts_total", "task"): "{{task}}"},
+                "ops",
             ),
         ),
     ),

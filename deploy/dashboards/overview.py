@@ -10,7 +10,7 @@ _IN_A_MINUTE = 'le="60.0"'
 _FAILED_SUBMITS = f'{_SUBMITS},code_class="5xx"'
 _PENDING = 'max by (modality, status) (coatcheck_jobs{,status="pending"})'
 _RUNNING = 'max by (modality, status) (coatcheck_jobs{,status="processing"})'
-_OLDEST = "max by (modality) (coatcheck_oldest_pending_age_seconds{})"
+_OLDEST = "max by (modality) (coatcheck_oldest_due_age_seconds{})"
 _GOOD_BELOW = ((None, "green"), (0.01, "orange"), (0.05, "red"))
 
 ROWS = (
@@ -71,9 +71,9 @@ ROWS = (
                 thresholds=((None, "green"), (10, "orange"), (120, "red")),
             ),
             Panel(
-                "Keeper",
-                "Whether a keeper has done its work within five minutes.",
-                {'sum(rate(coatcheck_keeper_runs_total{,outcome="ok"}[5m])) > bool 0': ""},
+                "Reaper",
+                "Whether a reaper has done its work within five minutes.",
+                {'sum(rate(coatcheck_reaper_runs_total{,outcome="ok"}[5m])) > bool 0': ""},
                 "short",
                 "stat",
                 4,
@@ -101,7 +101,10 @@ ROWS = (
             Panel(
                 "Oldest waiting job",
                 "Grows without end when nobody serves the modality.",
-                {_OLDEST: "{{modality}}"},
+                {
+                    _OLDEST: "{{modality}}",
+                    "max by (modality) (coatcheck_oldest_pending_age_seconds{})": "{{modality}}, since accepted",
+                },
                 "s",
             ),
             Panel("Waiting", "Counting stops at 100,000.", {_PENDING: "{{modality}}"}, stacked=True),

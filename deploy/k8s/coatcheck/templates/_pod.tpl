@@ -104,7 +104,7 @@ resources:
   mountPath: /etc/coatcheck/kafka-tls
   readOnly: true
 {{- end }}
-{{- if and .root.Values.statusPage.existingSecret (has .component (list "edge" "worker" "keeper")) }}
+{{- if and .root.Values.statusPage.existingSecret (has .component (list "edge" "worker" "reaper")) }}
 - name: status-page
   mountPath: /etc/coatcheck/status-page
   readOnly: true
@@ -165,7 +165,7 @@ resources:
         path: ca.crt
 {{- end }}
 {{- end }}
-{{- if has .component (list "edge" "worker" "keeper") }}
+{{- if has .component (list "edge" "worker" "reaper") }}
 {{- with .root.Values.statusPage }}
 {{- if .existingSecret }}
 - name: status-page
@@ -226,6 +226,24 @@ securityContext:
 {{- with .values.priorityClassName | default .root.Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
+{{- with .values.runtimeClassName | default .root.Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- with .values.dnsPolicy | default .root.Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .values.dnsConfig | default .root.Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with concat (.root.Values.hostAliases | default list) (.values.hostAliases | default list) }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with concat (.root.Values.extraInitContainers | default list) (.values.extraInitContainers | default list) }}
+initContainers:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .values.nodeSelector }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
@@ -260,7 +278,15 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* metadata of a pod template, without the chart's version, whose changes alone are no reason to restart. The checksum restarts pods when the providers' table changes. */}}
+{{/* Containers of yours beside ours, which comes first. Not in Jobs and tests: they would never end. */}}
+{{- define "coatcheck.extraContainers" -}}
+{{- with concat (.root.Values.extraContainers | default list) (.values.extraContainers | default list) }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* metadata of a pod template, without the chart's version, whose changes alone are no reason to restart. The checksums
+restart pods when the providers' table changes, or a Secret among the extra objects. */}}
 {{- define "coatcheck.podMetadata" -}}
 labels:
   {{- include "coatcheck.selectorLabels" . | nindent 2 }}
@@ -273,10 +299,35 @@ labels:
 {{- if .config }}
 {{- $_ := set $annotations "checksum/config" (include "coatcheck.config" .root | sha256sum) }}
 {{- end }}
+{{- with include "coatcheck.extraSecrets" .root }}
+{{- $_ := set $annotations "checksum/secrets" (sha256sum .) }}
+{{- end }}
+{{- with .root.Values.secretsRevision }}
+{{- $_ := set $annotations "coatcheck/secrets-revision" . }}
+{{- end }}
 {{- with $annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{- define "coatcheck.extraSecrets" -}}
+{{- range .Values.extraObjects }}
+{{- $text := tpl (kindIs "string" . | ternary . (toYaml .)) $ }}
+{{- if regexMatch `(?m)^kind: *["']?Secret["']? *$` $text }}
+{{- $text }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* metadata of a Deployment. */}}
+{{- define "coatcheck.deploymentMetadata" -}}
+{{- $annotations := merge (dict) (.values.deploymentAnnotations | default dict) (.root.Values.deploymentAnnotations | default dict) }}
+{{- include "coatcheck.metadata" (merge (dict "annotations" $annotations) .) }}
+{{- end }}
+
+{{- define "coatcheck.revisionHistoryLimit" -}}
+{{- if kindIs "invalid" .Values.revisionHistoryLimit }}5{{ else }}{{ int64 .Values.revisionHistoryLimit }}{{ end }}
 {{- end }}
 
 {{- define "coatcheck.podDisruptionBudget" -}}

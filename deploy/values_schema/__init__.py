@@ -1,0 +1,1 @@
+"""What the chart knows of the code: its settings, and the providers whose addresses are known."""
