@@ -18,7 +18,7 @@ SOURCES = $(wildcard $(CODE))
 TIERS ?= $(wildcard tests/unit tests/contract tests/integration tests/system)
 
 # Unit tests that wait for timers and processes more than they compute: beside the others they cost no time.
-WAITING := $(addprefix tests/unit/,batch cli client fleet kafka)
+WAITING := $(addprefix tests/unit/,coatcheck/batch coatcheck/cli coatcheck/client workers/execution shared/kafka)
 
 EXTRA_LOCKS := models-speech models-transcription models-ocr models-chat
 # No index address gets into the files. All but the peers', which has an environment of its own, come from one
@@ -27,7 +27,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-annotate --custom-compile-command "make lock" --excludes requirements/never.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check style types unit waiting providers contract client-tests format lock sbom audit drill bench docs
+.PHONY: help run test check style types unit waiting providers contract client-tests hooks format lock sbom release audit drill bench docs
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,10 +48,11 @@ check: ## Format, lint, types, unit tests with few examples, contracts on fakes:
 style:
 	$(BIN)/ruff format --check --quiet $(SOURCES)
 	$(BIN)/ruff check --quiet $(SOURCES)
+	$(BIN)/lint-imports --no-logo --no-cache
 
 types:
 	$(BIN)/mypy
-	$(BIN)/mypy -p deploy.dashboards -p tests
+	$(BIN)/mypy -p deploy.dashboards -p deploy.release -p deploy.values_schema -p tests
 	$(BIN)/mypy $(wildcard bench/*.py)
 	cd client && ../$(BIN)/mypy
 
@@ -63,14 +64,18 @@ waiting:
 
 # Without the thousands of generated requests, which make test sends.
 contract:
-	$(BIN)/python -m pytest -q --hypothesis-profile=quick -p tests.support.fakes_only tests/contract \
-		--ignore=tests/contract/test_openapi.py --ignore-glob='*/test_provider*.py'
+	$(BIN)/python -m pytest -q --hypothesis-profile=quick -p tests.support.fakes.fakes_only tests/contract \
+		--ignore=tests/contract/http/test_openapi.py --ignore=tests/contract/providers
 
 providers:
-	$(BIN)/python -m pytest -q --hypothesis-profile=quick -p tests.support.fakes_only tests/contract/test_provider*.py
+	$(BIN)/python -m pytest -q --hypothesis-profile=quick -p tests.support.fakes.fakes_only tests/contract/providers
 
 client-tests:
 	cd client && ../$(BIN)/python -m pytest -q
+
+hooks: ## Run format, lint, import contracts and types before each commit and push
+	@$(ENVIRONMENT) test
+	$(BIN)/pre-commit install --hook-type pre-commit --hook-type pre-push
 
 format: ## Format the code and fix what the linter can fix
 	@$(ENVIRONMENT) test
@@ -94,15 +99,21 @@ sbom: ## Bill of materials of what is shipped, with licences: build/sbom.cdx.jso
 	@.venv-audit/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml .venv-shipped -o build/sbom.cdx.json
 	@sed -i.bak 's#file://$(CURDIR)/#./#' build/sbom.cdx.json && rm build/sbom.cdx.json.bak
 
+release: sbom ## Make the files of a release from the last commit: wheels, image context, chart, SBOM, checksums: dist/
+	@$(ENVIRONMENT) test
+	@$(BIN)/python -m deploy.release dist --sbom build/sbom.cdx.json
+
 audit: ## Look up known weaknesses of every locked package that runs (asks osv.dev; OSV_URL= asks another)
 	@$(PYTHON) -m coatcheck.dev.environment .venv-audit audit
 	@.venv-audit/bin/pip-audit --disable-pip --no-deps --progress-spinner off --desc off --vulnerability-service osv \
 		$(if $(OSV_URL),--osv-url $(OSV_URL)) $(patsubst %,-r requirements/%.txt,run $(EXTRA_LOCKS)) -r deploy/image/requirements.txt
 
-docs: ## Renew the tables of settings and metrics from the code
+docs: ## Renew the tables of settings and metrics and what the chart knows from the code
 	@$(ENVIRONMENT) test
 	$(BIN)/coatcheck config docs --into docs/configuration.md
 	$(BIN)/coatcheck config docs metrics --into docs/metrics.md
+	$(BIN)/python -m deploy.values_schema
+	$(BIN)/python -m deploy.dashboards
 
 lock: ## Resolve the newest packages that fit and write the lock files with their hashes
 	@$(ENVIRONMENT) test
