@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from shared.providers.config import ProviderConfig, configured
+from shared.providers.local_models import installed
 from shared.settings.table import Settings
 from shared.telemetry.redaction import hide
 from workers.answer_memory_budget import AnswerMemory
@@ -33,6 +34,7 @@ async def open_providers(
     configs = configured(settings.providers, environ, settings.local_models)
     for config in configs.values():
         hide(secrets_of(config))
+        _tell_missing(config)
     providers = build(configs, max_body_bytes=settings.max_result_bytes, memory=memory)
     try:
         yield providers
@@ -53,6 +55,12 @@ async def close_all(providers: Mapping[str, Provider]) -> None:
     for name, outcome in zip(providers, await asyncio.gather(*closing, return_exceptions=True), strict=True):
         if isinstance(outcome, Exception):
             _log.warning("provider %s did not close: %s", name, outcome)
+
+
+def _tell_missing(config: ProviderConfig) -> None:
+    """Edges accept what is listed, and cannot see what is installed here."""
+    if missing := [model for model in config.models if config.kind == "local" and not installed(model)]:
+        _log.warning("%s lists %s, not installed here: such jobs fail", config.listed_by, ", ".join(missing))
 
 
 def _batching(config: ProviderConfig, provider: Provider) -> Provider:

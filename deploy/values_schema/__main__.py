@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from shared.domain.catalogue import BY_TYPE
-from shared.providers.config import ProviderConfig
+from shared.providers.config import DERIVED, ProviderConfig
 from shared.providers.known import KNOWN_PROVIDERS
 from shared.settings.table import FIELDS, Settings
 
@@ -68,7 +68,7 @@ def settings_schema() -> Json:
 def provider_schema() -> Json:
     """Of `settings` of one provider, which become a table of TOML."""
     fields = _fields(ProviderConfig)
-    found = {name: {} if name in KEY_FIELDS else _plain(fields[name]) for name in fields if name != "name"}
+    found = {name: {} if name in KEY_FIELDS else _plain(fields[name]) for name in fields if name not in DERIVED}
     path = found["paths"].pop("additionalProperties")
     found["paths"] |= {"additionalProperties": False, "properties": dict.fromkeys(BY_TYPE, path)}
     return {"type": "object", "additionalProperties": False, "properties": found}

@@ -113,8 +113,14 @@ class _Models:
 
     def _cannot(self, target: Target) -> str | None:
         """Why a local model cannot do this: all of them are known. What others know is their own business."""
-        local = self.providers[target.provider].kind == "local"
-        return not_for(self.request_type, target.model) if local else None
+        config = self.providers[target.provider]
+        if config.kind != "local":
+            return None
+        if problem := not_for(self.request_type, target.model):
+            return problem
+        if not config.listed_by or target.model in config.models:
+            return None
+        return f"it is not served here: {config.listed_by} lists {', '.join(config.models)}"
 
 
 @dataclass(frozen=True, slots=True)

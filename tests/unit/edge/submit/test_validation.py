@@ -16,7 +16,7 @@ from shared.domain.catalogue import BY_TYPE
 from shared.domain.errors import BadRequest, Refusal, UnsupportedBody
 from shared.domain.form import Part, encode_form, parse_form
 from shared.domain.target import Target
-from shared.providers.config import ProviderConfig
+from shared.providers.config import ProviderConfig, configured
 
 PROVIDERS = {
     "openai": ProviderConfig(name="openai", models=("gpt-4o-mini",)),
@@ -320,6 +320,36 @@ def test_a_local_model_that_does_not_exist_for_the_endpoint_is_refused_at_the_su
     with pytest.raises(BadRequest, match="no local model for") as caught:
         parse_json(request_type, json.dumps(body).encode())
     assert caught.value.code == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("tables", "local_models", "setting"),
+    [
+        ({}, ["minilm", "rapidocr"], "COATCHECK_LOCAL_MODELS"),
+        ({"local": {"models": ["minilm", "rapidocr"]}}, [], "providers.local.models"),
+    ],
+)
+def test_a_local_model_that_is_not_listed_is_refused_at_the_submit_with_the_setting(
+    tables: dict[str, dict[str, object]], local_models: list[str], setting: str
+) -> None:
+    parse = parser(BY_TYPE["rerank"], configured(tables, {}, local_models), "", MIB)
+    body = b'{"model":"local/minilm-biencoder","query":"a","documents":["b"]}'
+    with pytest.raises(BadRequest) as caught:
+        parse(body, "", False)
+    assert caught.value.code == "model_not_found"
+    assert f"not served here: {setting} lists minilm, rapidocr" in str(caught.value)
+
+
+@pytest.mark.parametrize("listed", [["all"], ["minilm", "minilm-biencoder"]])
+def test_a_local_model_that_is_listed_or_may_be_installed_elsewhere_is_accepted(listed: list[str]) -> None:
+    parse = parser(BY_TYPE["rerank"], configured({}, {}, listed), "", MIB)
+    assert parse(b'{"model":"local/minilm-biencoder","query":"a","documents":["b"]}', "", False).targets
+
+
+def test_a_local_fallback_that_is_not_listed_is_dropped() -> None:
+    providers = {**PROVIDERS, **configured({}, {}, ["minilm"])}
+    body = b'{"model":"openai/m","query":"a","documents":["b"],"fallbacks":["local/minilm-biencoder"]}'
+    assert [each.model for each in parser(BY_TYPE["rerank"], providers, "", MIB)(body, "", False).targets] == ["m"]
 
 
 def test_a_local_fallback_that_cannot_answer_is_dropped() -> None:

@@ -94,6 +94,26 @@ def test_local_models_enable_local_and_all_means_the_installed_ones() -> None:
     assert configured({"local": {"models": ["minilm"]}}, {})["local"].models == ("minilm",)
 
 
+@pytest.mark.parametrize(
+    ("tables", "local_models", "setting"),
+    [
+        ({}, ["minilm"], "COATCHECK_LOCAL_MODELS"),
+        ({"local": {"models": ["minilm"]}}, [], "providers.local.models"),
+        ({}, ["all"], ""),
+        ({"local": {}}, [], ""),
+    ],
+)
+def test_a_list_of_local_models_is_told_from_all_that_may_be_installed(
+    tables: dict[str, dict[str, object]], local_models: list[str], setting: str
+) -> None:
+    assert configured(tables, {}, local_models)["local"].listed_by == setting
+
+
+def test_no_table_says_where_its_models_come_from() -> None:
+    with pytest.raises(SettingsError, match=r"providers\.local\.listed_by: unknown field"):
+        configured({"local": {"listed_by": "x"}}, {})
+
+
 def test_an_unknown_local_model_is_guessed() -> None:
     with pytest.raises(SettingsError, match=r"local model 'minlm' is unknown: did you mean 'minilm'\?") as caught:
         configured({}, {}, ["minlm"])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,12 @@ from shared.providers.local_models import (
     missing_packages,
     why_unavailable,
 )
+from shared.settings.table import Settings
 from tests.unit.workers.local_models.calls import json_call
 from workers.local_models import provider
 from workers.local_models.provider import LocalProvider
 from workers.provider_interface import ProviderError
+from workers.provider_registry import open_providers
 
 
 @pytest.fixture
@@ -67,7 +70,9 @@ def test_an_id_that_is_none_is_not_installed() -> None:
 
 @pytest.mark.usefixtures("nothing_installed")
 @pytest.mark.parametrize("model", LOCAL_MODELS, ids=lambda model: model.id)
-def test_a_model_that_is_not_installed_names_its_packages_and_the_command(model: local_models.LocalModel) -> None:
+def test_a_model_that_is_not_installed_names_its_packages_and_what_to_do_on_the_worker(
+    model: local_models.LocalModel,
+) -> None:
     assert not installed(model.id)
     assert installed_models() == []
     assert missing_packages(model) == list(model.packages)
@@ -76,6 +81,22 @@ def test_a_model_that_is_not_installed_names_its_packages_and_the_command(model:
     assert all(package in reason for package in model.packages)
     command = f"make run MODELS={model.extra}" if model.extra else "make run"
     assert reason.endswith(f"run `{command}`")
+    assert f"install {' and '.join(model.lock_files)} there, or list what is there in COATCHECK_LOCAL_MODELS" in reason
+
+
+@pytest.mark.parametrize("model", LOCAL_MODELS, ids=lambda model: model.id)
+def test_the_lock_files_of_a_model_hold_its_packages(model: local_models.LocalModel) -> None:
+    locked = "\n".join((Path(__file__).parents[4] / file).read_text() for file in model.lock_files)
+    assert all(f"\n{package}==" in locked for package in model.packages)
+
+
+@pytest.mark.usefixtures("nothing_installed")
+async def test_a_worker_says_at_its_start_which_listed_models_are_not_installed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_providers(Settings(local_models=("minilm", "rapidocr")), environ={}):
+        pass
+    assert "COATCHECK_LOCAL_MODELS lists minilm, rapidocr, not installed here: such jobs fail" in caplog.text
 
 
 @pytest.mark.parametrize("request_type", ["image_generation", "image_edit", "image_variation"])
