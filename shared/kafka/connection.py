@@ -6,7 +6,7 @@ from typing import Any
 
 from shared.domain.errors import SettingsError
 from shared.kafka.patched_client import ClientMaker, PatchedClient
-from shared.settings.checks import servers
+from shared.settings.addresses import servers
 from shared.settings.table import Settings
 
 API_VERSION = (3, 9)

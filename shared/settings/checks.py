@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 import msgspec
 
 from shared.domain.errors import SettingsError
+from shared.settings import mongodb_uri
+from shared.settings.addresses import is_host, servers
 
 if TYPE_CHECKING:
     from shared.settings.table import Settings
@@ -22,19 +23,8 @@ MIN_ADMIN_TOKEN = 16
 Problem = tuple[tuple[str, ...], str]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-_MONGODB_SCHEMES = ("mongodb://", "mongodb+srv://")
-_FILE_OPTIONS = {name.lower(): name for name in ("tlsCAFile", "tlsCertificateKeyFile", "tlsCRLFile")}
-_SWITCHES = {
-    name.lower(): name
-    for name in (
-        *("directConnection", "loadBalanced", "journal", "retryReads", "retryWrites", "ssl", "tls", "tlsInsecure"),
-        *("tlsAllowInvalidCertificates", "tlsAllowInvalidHostnames", "tlsDisableOCSPEndpointCheck"),
-    )
-}
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*(?<!-)\.?")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s?#*]+")
-_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ANYWHERE = {"", "0.0.0.0", "::"}  # noqa: S104 - to compare with
 
 
@@ -59,31 +49,6 @@ def network(entry: str) -> Network:
         raise SettingsError(f"trusted_proxies: '{entry}' {expected}") from None
 
 
-def servers(text: str) -> list[str]:
-    """A host:port list. Raises SettingsError naming the entry that is none."""
-    found = [server.strip() for server in text.split(",") if server.strip()]
-    for server in found:
-        host, _, port = server.rpartition(":")
-        if not _is_host(host) or not _is_port(port):
-            raise SettingsError(f"'{server}' is not host:port")
-    if not found:
-        raise SettingsError("name at least one host:port")
-    return found
-
-
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and 0 < int(text[:6]) < 65536
-
-
-def _is_host(text: str) -> bool:
-    """A name or an address; an IPv6 address may stand in brackets."""
-    try:
-        ipaddress.ip_address(text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text)
-    except ValueError:
-        return _HOST.fullmatch(text) is not None
-    return True
-
-
 def _numbers(settings: Settings) -> Iterator[Problem]:
     for name, value in msgspec.structs.asdict(settings).items():
         if isinstance(value, float) and not math.isfinite(value):
@@ -91,50 +56,11 @@ def _numbers(settings: Settings) -> Iterator[Problem]:
 
 
 def _database(settings: Settings) -> Iterator[Problem]:
-    if problem := _uri_problem(settings.mongodb_uri):
+    if problem := mongodb_uri.problem(settings.mongodb_uri):
         yield ("mongodb_uri",), f"{problem}; expected mongodb://user:password@host:port,host:port/?replicaSet=name"
     name = settings.mongodb_database
     if set(name) & set('/\\. "$*<>:|?\0') or len(name.encode()) > 63:
         yield ("mongodb_database",), 'must have at most 63 bytes and none of / \\ . " $ * < > : | ? and blanks'
-
-
-def _uri_problem(uri: str) -> str | None:
-    """What the driver would refuse, found without loading it. Never repeats a part: it may be the password."""
-    scheme = next((each for each in _MONGODB_SCHEMES if uri.startswith(each)), None)
-    if scheme is None:
-        return "must begin with mongodb:// or mongodb+srv://"
-    rest, _, options = uri.removeprefix(scheme).partition("?")
-    user, _, hosts = rest.partition("/")[0].rpartition("@") if "@" in rest else ("", "", rest.partition("/")[0])
-    if user.count(":") > 1 or "@" in user or "/" in rest.rpartition("@")[0] or _BAD_PERCENT.search(user):
-        return "its user or password has a character that must be written as %XX"
-    srv = scheme == _MONGODB_SCHEMES[1]
-    problems = (_option_problem(option, hosts, srv=srv) for option in filter(None, re.split("[&;]", options)))
-    return next(filter(None, problems), None) or _hosts_problem(hosts, srv=srv)
-
-
-def _option_problem(option: str, hosts: str, *, srv: bool) -> str | None:
-    name, equals, value = option.partition("=")
-    name, value = name.lower(), unquote(value)
-    if not equals:
-        return "has an option that is not name=value"
-    if name in _FILE_OPTIONS and not Path(value).is_file():
-        return f"its {_FILE_OPTIONS[name]} names a file that is not there"
-    if name in _SWITCHES and value not in ("true", "false"):  # the driver would go on as if it were not there
-        return f"its {_SWITCHES[name]} must be true or false"
-    if name == "directconnection" and value == "true" and (srv or "," in hosts):
-        return "asks for directConnection=true, which is for one host of mongodb://"
-    return None
-
-
-def _hosts_problem(hosts: str, *, srv: bool) -> str | None:
-    if srv:
-        return None if _HOST.fullmatch(hosts) and hosts.count(".") > 1 else "must name one host of three parts or more"
-    for entry in hosts.split(","):
-        host, colon, port = entry.rpartition(":") if not entry.endswith("]") else (entry, "", "")
-        is_socket = unquote(entry).endswith(".sock")
-        if not is_socket and not (_is_host(host if colon else entry) and (not colon or _is_port(port))):
-            return "names a host that is no host:port"
-    return None
 
 
 def _broker(settings: Settings) -> Iterator[Problem]:
@@ -163,7 +89,7 @@ def _login(settings: Settings) -> Iterator[Problem]:
 
 def _edge(settings: Settings) -> Iterator[Problem]:
     for name in ("host", "admin_host"):
-        if getattr(settings, name) and not _is_host(getattr(settings, name)):
+        if getattr(settings, name) and not is_host(getattr(settings, name)):
             yield (name,), "must be an address or the name of this machine, such as 0.0.0.0"
     if 0 < len(settings.admin_token.encode()) < MIN_ADMIN_TOKEN:
         yield ("admin_token",), f"is too short to be safe: give it {MIN_ADMIN_TOKEN} characters at least"

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 import pytest
 from click.testing import CliRunner, Result
+from pymongo.common import URI_OPTIONS_VALIDATOR_MAP
 from pymongo.errors import ConfigurationError, InvalidURI
-from pymongo.uri_parser import parse_uri
+from pymongo.uri_parser import parse_uri, split_options
 
 from coatcheck.cli.main import cli, run
 from shared.domain.errors import SettingsError
+from shared.settings.mongodb_uri import OPTIONS, problem
 from shared.settings.reading import load_settings
 
 WRONG: dict[str, tuple[dict[str, str], str]] = {
@@ -49,6 +53,26 @@ WRONG: dict[str, tuple[dict[str, str], str]] = {
         "admin_host = a+.example .* must be an address",
     ),
     "an option of no known value": ({"MONGODB_URI": "mongodb://h/?tls=maybe"}, "its tls must be true or false"),
+    "a value that its option does not take": (
+        {"MONGODB_URI": "mongodb://u:hunter22@h/?maxPoolSize=hunter22"},
+        r"mongodb_uri \(COATCHECK_MONGODB_URI\): its maxPoolSize must be a whole number, 0 or more; expected",
+    ),
+    "a misspelt option": (
+        {"MONGODB_URI": "mongodb://h/?maxPoolSiz=5"},
+        r"mongodb_uri .*: has an option that does not exist, 'maxPoolSiz': did you mean maxPoolSize\?",
+    ),
+    "an option that does not exist": (
+        {"MONGODB_URI": "mongodb://h/?foo=bar"},
+        "mongodb_uri .*: has an option that does not exist, 'foo': known: .*maxPoolSize, .*replicaSet,",
+    ),
+    "an option given twice": (
+        {"MONGODB_URI": "mongodb://h/?maxPoolSize=1&maxpoolsize=2"},
+        "mongodb_uri .*: has maxPoolSize twice",
+    ),
+    "an option of the other scheme": (
+        {"MONGODB_URI": "mongodb://h/?srvMaxHosts=2"},
+        r"mongodb_uri .*: has srvMaxHosts, which is for mongodb\+srv://",
+    ),
     "one server of several": (
         {"MONGODB_URI": "mongodb://a,b/?directConnection=true"},
         r"mongodb_uri \(COATCHECK_MONGODB_URI\): asks for directConnection=true",
@@ -100,7 +124,18 @@ GOOD_URIS = (
     "mongodb://h/?directConnection=true&tls=false",
     "mongodb://a,b/?directConnection=false&retryReads=true",
     "mongodb://mongo-0.mongo_svc.ns:27017/?replicaSet=rs0",
+    "mongodb://h/?RETRYWRITES=true&W=majority&maxpoolsize=5",
+    "mongodb://h/?readPreferenceTags=dc:ny&readPreferenceTags=",
+    "mongodb://h/?replicaSet=rs+0&appName=a%26b",
 )
+OPTION_VALUES = (
+    *("", "x", "true", "True", "false", "0", "1", "-1", "-2", "9", "10", "2.5", "primary", "Nearest", "nearest"),
+    *("auto", "poll", "PLAIN", "SCRAM-SHA-256", "SCRAM", "zlib", "zlib,lzo", "majority", "standard", "pythonLegacy"),
+    *("a:b", "a:b,c:d", "a:b:c", "SERVICE_NAME:a", "SERVICE_NAME:a,ENVIRONMENT:b", "SERVICE_NAME", "SERVICE_NAME:"),
+    __file__,
+)
+NOT_IN_AN_ADDRESS = {"driver", "server_api", "tz_aware", "unicode_decode_error_handler", "datetime_conversion"}
+"""What only a program can give, and what would change how documents are read here."""
 
 
 def as_variables(given: dict[str, str]) -> dict[str, str]:
@@ -151,6 +186,29 @@ def test_an_address_that_the_driver_takes_is_taken(uri: str) -> None:
     assert load_settings({"mongodb_uri": uri}, environ={}).mongodb_uri == uri
 
 
+@pytest.mark.parametrize("option", sorted(URI_OPTIONS_VALIDATOR_MAP))
+def test_of_an_option_is_taken_what_the_driver_takes_without_a_warning(option: str) -> None:
+    host = "mongodb+srv://a.b.c" if option.startswith("srv") else "mongodb://h"
+    for value in OPTION_VALUES:
+        given = f"{option}={quote_plus(value)}" if option != "readpreferencetags" else f"{option}={value}"
+        taken = option not in NOT_IN_AN_ADDRESS and driver_takes(given)
+        assert (problem(f"{host}/?{given}") is None) == taken, given
+
+
+def driver_takes(option: str) -> bool:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            split_options(option, warn=True)
+        except (ConfigurationError, InvalidURI, ValueError, OSError):
+            return False
+    return not warned
+
+
+def test_every_option_is_written_as_the_driver_writes_it() -> None:
+    assert set(OPTIONS) == set(URI_OPTIONS_VALIDATOR_MAP) - NOT_IN_AN_ADDRESS
+
+
 def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
     toml = (
         "# settings\nport = 70000\ncors_origins = [\n  'https://a.example',\n]\nprot = 1\n"
@@ -178,6 +236,11 @@ def test_all_problems_are_told_at_once_with_their_lines(tmp_path: Path) -> None:
         "mongodb://user:hunter22@x@h",
         "mongodb://h:hunter22",
         "mongodb://u:hunter22@h/?tls=hunter22",
+        "mongodb://u:hunter22@h/?foo=hunter22",
+        "mongodb://u:hunter22@h/?maxPoolSize=hunter22&authMechanism=hunter22&tlsCAFile=hunter22",
+        "mongodb://u:12?hunter22=x@h",
+        "mongodb://u:12?a&hunter22=x@h/?tls=true",
+        "mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:,hunter22",
     ],
 )
 def test_no_problem_repeats_a_secret(uri: str, tmp_path: Path) -> None:
