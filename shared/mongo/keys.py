@@ -78,8 +78,8 @@ class KeyStore:
         with self._db.bounded("reading keys"):
             documents = await self._db.keys.find().sort("created_at", 1).limit(MAX_LISTED).to_list()
         keys, problems = sorted_out(documents, decode_key)
-        for key_id, problem in list(problems.items())[:_MAX_LINES]:
-            log.warning("key %r cannot be read, it opens nothing: %s", key_id, problem)
+        for key_id, problem in problems[:_MAX_LINES]:
+            log.warning("key %s cannot be read, it opens nothing: %s", repr(key_id)[:40], problem)
         return keys
 
     async def usable(self) -> bool:

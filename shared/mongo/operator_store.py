@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -21,14 +22,17 @@ from shared.mongo.connection.client import Database, unavailable
 from shared.mongo.documents import codec, payloads, transitions
 from shared.mongo.documents.layout import StoredHistory, StoredJob, checked
 from shared.mongo.documents.payloads import OrphanSearch
+from shared.mongo.documents.unreadable import sorted_out
 from shared.mongo.edge_store import MongoEdgeStore
 from shared.telemetry.redaction import redact
 
 MAX_ERROR_CHARACTERS = 300
 MAX_LOOKED_AT = 10_000
+_MAX_LINES = 20
 ORPHAN_BATCH = 1000
 ORPHAN_BATCHES = 50
 _EPOCH = datetime.fromtimestamp(0, UTC)
+log = logging.getLogger(__name__)
 _SCAN_SECONDS = 60.0  # no index is in order of what is asked, so that accepting and finishing jobs pays for none
 _SIZES = {"request_bytes": "request", "result_bytes": "result"}
 _NO_BODIES = {"request.data": False, "result.data": False, "fingerprint": False, "forward": False}
@@ -99,13 +103,16 @@ class OperatorStore:
         return [failed(document) for document in documents]
 
     async def requeueable(self, which: FailedJobs, limit: int) -> tuple[int, list[UUID]]:
-        """How many are wanted that neither expired nor were requeued; the ids of the first. Raises Unreadable."""
+        """How many are wanted that neither expired nor were requeued; the ids of the first that can be read."""
         query = {**which.query(), "expires_at": {"$gt": self._db.now()}, "requeued_as": None}
         with unavailable("looking for failed jobs"), pymongo.timeout(_SCAN_SECONDS):
             count = await self._plain.count_documents(query, hint="failed")
             cursor = self._plain.find(query, {"_id": True}).hint("failed").sort("completed_at", 1).limit(limit)
             documents = await cursor.to_list()
-        return count, [codec.job_id_of(document) for document in documents]
+        ids, problems = sorted_out(documents, codec.job_id_of)
+        for stored, problem in problems[:_MAX_LINES]:
+            log.warning("job %s cannot be read, it is left alone: %s", codec.id_text(stored), problem)
+        return count - len(problems), ids
 
     async def set_aside(self) -> int:
         """How many jobs of the last day could not be read, looking at no more than MAX_LOOKED_AT that failed."""

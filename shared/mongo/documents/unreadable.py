@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -25,6 +25,8 @@ _ERROR = {
 }
 BODY = codec.encode_body(msgspec.json.encode(_ERROR))
 Decoded = TypeVar("Decoded")
+Problems = Sequence[tuple[Any, Unreadable]]
+"""Each by the id of its document as stored, which may be anything, objects too: no key of a dictionary."""
 log = logging.getLogger(__name__)
 
 
@@ -35,15 +37,15 @@ class SetAside:
         self._db = database
         self._plain = database.jobs.with_options(codec_options=codec.PLAIN_CODEC)
 
-    async def jobs(self, found: Mapping[Any, Unreadable], lease: UUID | None = None) -> int:
+    async def jobs(self, found: Problems, lease: UUID | None = None) -> int:
         """Set these aside, by their ids as stored: held under that lease, or else by nobody. How many it were."""
         if not found:
             return 0
-        transition = transitions.set_aside(list(found), BODY, lease)
+        transition = transitions.set_aside([stored for stored, _ in found], BODY, lease)
         with self._db.bounded("setting jobs aside"):
             count = (await self._db.jobs.update_many(transition.filter, transition.update)).modified_count
         JOBS_SET_ASIDE.inc(count)
-        for job_id, error in list(found.items())[:_MAX_LINES]:
+        for job_id, error in found[:_MAX_LINES]:
             log.error("job %s cannot be read: %s", codec.id_text(job_id), error)
         log.error("%d jobs that cannot be read were set aside", count)
         return count
@@ -69,16 +71,14 @@ class SetAside:
         return count
 
 
-def sorted_out(
-    documents: Iterable[Document], decode: Callable[[Document], Decoded]
-) -> tuple[list[Decoded], dict[Any, Unreadable]]:
-    """Documents as decoded, and the problems of the others by their ids as stored."""
-    decoded, problems = [], {}
+def sorted_out(documents: Iterable[Document], decode: Callable[[Document], Decoded]) -> tuple[list[Decoded], Problems]:
+    """Documents as decoded, and the problems of the others."""
+    decoded, problems = [], []
     for document in documents:
         try:
             decoded.append(decode(document))
         except Unreadable as error:
-            problems[document["_id"]] = error
+            problems.append((document["_id"], error))
     return decoded, problems
 
 

@@ -20,9 +20,11 @@ from shared.domain.job import AttemptRecord, ExpiredJob, ExpiryResult, Finish, N
 from shared.domain.virtual_keys import hash_secret
 from shared.mongo.connection.client import Database
 from shared.mongo.documents import claim_rules
+from shared.mongo.documents.codec import job_id_of
+from shared.mongo.documents.unreadable import sorted_out
 from shared.mongo.keys import KeyStore
 from shared.mongo.mongo_store import MongoStore
-from shared.mongo.operator_store import OperatorStore
+from shared.mongo.operator_store import FailedJobs, OperatorStore
 from shared.mongo.reports import MongoReportStore
 from shared.settings.table import Settings
 from shared.telemetry.metrics import JOBS_SET_ASIDE
@@ -278,6 +280,40 @@ async def test_a_key_that_cannot_be_read_opens_nothing_and_hides_no_other(
     found = await store.find_key(hash_secret(secret))
     assert found is not None
     assert await store.find_key(hash_secret(other)) is None
+
+
+@pytest.mark.parametrize("odd", [{"a": {"b": [1]}}, 5, Binary(b"x", 0)], ids=str)
+async def test_a_key_whose_id_is_none_hides_no_other(
+    database: Database, odd: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = KeyStore(database)
+    good, _ = await keys.create("good")
+    document = await database.keys.find_one({"_id": good.id})
+    assert document is not None
+    await database.keys.insert_one({**document, "_id": odd, "name": "odd", "hash": b"other"})
+    assert [key.id for key in await keys.list()] == [good.id]
+    assert "cannot be read, it opens nothing" in caplog.text
+
+
+@pytest.mark.parametrize("odd", [{"a": {"b": [1]}}, "text", Binary(b"short", 4)], ids=str)
+async def test_a_failed_job_whose_id_is_none_keeps_no_other_from_being_requeued(
+    database: Database, store: MongoStore, odd: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    (job,) = await submitted(store, 1, deadline=-1)
+    assert await store.expire(10, end_late) == {"deadline": 1}
+    document = await database.jobs.find_one({"_id": job.id})
+    assert document is not None
+    await database.jobs.insert_one({**document, "_id": odd})
+    assert await OperatorStore(database).requeueable(FailedJobs(), 10) == (1, [job.id])
+    assert "cannot be read, it is left alone: the id is no UUID" in caplog.text
+
+
+def test_what_cannot_be_read_is_sorted_out_whatever_its_id_is() -> None:
+    odd: list[Any] = [{"a": 1}, ["b"], None, {"a": 1}]
+    sound = Binary(uuid4().bytes, 4)
+    ids, problems = sorted_out([{"_id": each} for each in (*odd, sound)], job_id_of)
+    assert [each.bytes for each in ids] == [bytes(sound)]
+    assert [stored for stored, _ in problems] == odd
 
 
 async def test_a_report_that_cannot_be_read_hides_no_other(database: Database) -> None:
