@@ -12,6 +12,7 @@ from typing import NamedTuple, NoReturn
 import click
 
 from coatcheck import __version__
+from coatcheck.cli.filled import filled
 from shared.domain.errors import CoatcheckError, SettingsError
 
 OK, FAILED, USAGE, TIMED_OUT = range(4)
@@ -84,7 +85,13 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.option("--config", type=click.Path(), metavar="FILE", help="Settings file.  [default: coatcheck.toml, if there]")
+@click.option(
+    "--config",
+    callback=filled,
+    type=click.Path(),
+    metavar="FILE",
+    help="Settings file.  [default: coatcheck.toml, if there]",
+)
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.  [default: info]")
 @click.option("--log-format", metavar="FORMAT", help="auto, text or json.  [default: auto: text on a terminal]")
 @click.version_option(__version__, "--version", message="coatcheck %(version)s")

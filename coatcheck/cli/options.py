@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from coatcheck.cli.beside import settings_of_stack
+from coatcheck.cli.filled import filled
 from shared.providers.config import ProviderConfig, configured
 from shared.settings.reading import load_settings
 from shared.settings.table import FIELDS, PREFIX, Settings, Use, describe, is_secret
@@ -33,7 +34,7 @@ def setting(name: str, flag: str | None = None) -> Callable[[Command], Command]:
     default = FIELDS[name].default
     text = f"{describe(name)}  [default: {'...' if is_secret(name) else default}; {PREFIX}{name.upper()}]"
     kind = _TYPES.get(type(default), click.STRING)
-    return click.option(flag or f"--{name.replace('_', '-')}", name, type=kind, help=text)
+    return click.option(flag or f"--{name.replace('_', '-')}", name, type=kind, help=text, callback=filled)
 
 
 def load(*, uses: Sequence[Use] = (), beside: bool = True, **flags: Any) -> Settings:

@@ -17,6 +17,7 @@ from coatcheck.batch.progress import ProgressLine, progress_line
 from coatcheck.batch.runner import CONNECTIONS, RETRIES, Runner
 from coatcheck.batch.source import Source, check_source
 from coatcheck.cli.client.connection import AskedWrong, TimedOut, client_errors, server_options
+from coatcheck.cli.filled import filled
 from coatcheck.cli.main import FAILED, INTERRUPTED, OK, TIMED_OUT
 from coatcheck.cli.options import as_json
 from coatcheck.cli.output import progress, result
@@ -29,10 +30,17 @@ GOES_ON = "The same command goes on from here"
 
 @click.command()
 @click.argument("source", metavar="INPUT", type=READABLE)
-@click.option("-o", "--output", required=True, type=WRITABLE, help="Results, one line each, as they come.")
-@click.option("--errors", type=WRITABLE, help="Failures, one line each.  [default: OUT.errors.jsonl for OUT.jsonl]")
+@click.option(
+    "-o", "--output", required=True, callback=filled, type=WRITABLE, help="Results, one line each, as they come."
+)
+@click.option(
+    "--errors",
+    callback=filled,
+    type=WRITABLE,
+    help="Failures, one line each.  [default: OUT.errors.jsonl for OUT.jsonl]",
+)
 @click.option("--in-flight", type=click.IntRange(1, 10_000), default=1000, show_default=True, help="Jobs at a time.")
-@click.option("--provider", default="", metavar="NAME", help="Provider of models that do not start with NAME/.")
+@click.option("--provider", callback=filled, metavar="NAME", help="Provider of models that do not start with NAME/.")
 @click.option("--files", type=FOLDER, help="Folder that @NAME in a form's file fields is read from.")
 @click.option("--ttl", type=click.IntRange(min=1), metavar="SECONDS", help="Keep results on the server this long.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop after this; exit code 3.")
@@ -41,7 +49,7 @@ GOES_ON = "The same command goes on from here"
 @server_options
 @as_json
 def batch(
-    *, source: Path, output: Path, errors: Path | None, in_flight: int, provider: str, files: Path | None,
+    *, source: Path, output: Path, errors: Path | None, in_flight: int, provider: str | None, files: Path | None,
     ttl: int | None, timeout: float | None, retry_failed: bool, quiet: bool,
     url: str | None, key: str | None, as_json: bool,
 ) -> int:  # fmt: skip
@@ -54,7 +62,7 @@ def batch(
     try:
         paths = Paths(output, errors or default_errors(output))
         _refuse_same_file(source, paths)
-        checked = check_source(source, Options(provider=provider.rstrip("/"), files_root=files, ttl=ttl))
+        checked = check_source(source, Options(provider=(provider or "").rstrip("/"), files_root=files, ttl=ttl))
         with client_errors(), Journal(paths, checked.fingerprint, retry_failed=retry_failed) as journal:
             if journal.done:
                 progress(f"{journal.done:,} of {checked.total:,} lines were done before")

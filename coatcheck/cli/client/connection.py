@@ -10,6 +10,7 @@ import click
 from coatcheck_client import ApiError, CoatcheckError, Unreachable, WaitTimeout
 
 from coatcheck.cli.beside import url_of_stack
+from coatcheck.cli.filled import filled
 from coatcheck.cli.main import TIMED_OUT, USAGE
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -34,11 +35,14 @@ def server_options(command: Command) -> Command:
     url = click.option(
         "--url",
         metavar="URL",
-        callback=lambda context, option, value: value or url_of_stack(),
+        callback=lambda context, option, value: filled(context, option, value) or url_of_stack(),
         help="Address of the server.  [default: COATCHECK_URL, else the stack that runs here, http://127.0.0.1:8080]",
     )
     key = click.option(
-        "--key", metavar="KEY", help="Virtual key.  [default: COATCHECK_API_KEY, which no process list shows]"
+        "--key",
+        callback=filled,
+        metavar="KEY",
+        help="Virtual key.  [default: COATCHECK_API_KEY, which no process list shows]",
     )
     return url(key(command))
 

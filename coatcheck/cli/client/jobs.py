@@ -14,6 +14,7 @@ from coatcheck_client.job import follow_up
 from coatcheck_client.operations import MAX_FOLLOWED
 
 from coatcheck.cli.client.connection import client_errors, server_options
+from coatcheck.cli.filled import filled
 from coatcheck.cli.main import FAILED, OK
 from coatcheck.cli.options import as_json
 from coatcheck.cli.output import progress, result
@@ -36,7 +37,10 @@ timeout_option = click.option(
 @click.option("--ttl", type=click.IntRange(min=1), metavar="SECONDS", help="Keep the result this long after the end.")
 @click.option("--deadline", type=click.IntRange(min=1), metavar="SECONDS", help="Let the whole job take no longer.")
 @click.option(
-    "--idempotency-key", metavar="KEY", help="With the same key and request: the same job.  [default: a new key]"
+    "--idempotency-key",
+    callback=filled,
+    metavar="KEY",
+    help="With the same key and request: the same job.  [default: a new key]",
 )
 @server_options
 @as_json

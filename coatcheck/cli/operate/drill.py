@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from coatcheck.cli.filled import filled
+
 if TYPE_CHECKING:
     from coatcheck.drill.target import TargetReport
     from coatcheck.drill.verdict.report import Report
@@ -31,11 +33,22 @@ _say = partial(click.echo, err=True)
 @click.option(
     "--keep", "directory", default="", metavar="DIR", help="Keep all logs there.  [default: a temporary place]"
 )
-@click.option("--target", metavar="URL", help="Only load and check this installation; you do the killing.")
 @click.option(
-    "--key", envvar="COATCHECK_API_KEY", metavar="KEY", help="Virtual key for --target.  [default: COATCHECK_API_KEY]"
+    "--target", callback=filled, metavar="URL", help="Only load and check this installation; you do the killing."
 )
-@click.option("--model", metavar="MODEL", help="Embedding model for --target, called once a job.  [default: scripted]")
+@click.option(
+    "--key",
+    callback=filled,
+    envvar="COATCHECK_API_KEY",
+    metavar="KEY",
+    help="Virtual key for --target.  [default: COATCHECK_API_KEY]",
+)
+@click.option(
+    "--model",
+    callback=filled,
+    metavar="MODEL",
+    help="Embedding model for --target, called once a job.  [default: scripted]",
+)
 @click.option("--json", "as_json", is_flag=True, help="The report as one JSON object.")
 def drill(
     *, scenario: str, list_only: bool, as_json: bool, edges: int, workers: int, reapers: int,

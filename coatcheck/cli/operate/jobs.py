@@ -11,6 +11,7 @@ from uuid import UUID
 import click
 
 from coatcheck.cli.database import ask
+from coatcheck.cli.filled import filled
 from coatcheck.cli.options import When, WhenType, as_json, load
 from coatcheck.cli.output import either, json_line, moment, progress, result, table
 from coatcheck.status.timeline import Timeline, paused_of, timeline
@@ -90,8 +91,10 @@ def list_dead(limit: int, as_json: bool) -> None:
 
 @dead.command()
 @click.argument("job_ids", type=JobId(), nargs=-1, metavar="[ID]...")
-@click.option("--provider", default="", metavar="NAME", help="Jobs that asked for this provider first.")
-@click.option("--model", default="", metavar="NAME", help="Jobs that asked for this model first, without its provider.")
+@click.option("--provider", callback=filled, metavar="NAME", help="Jobs that asked for this provider first.")
+@click.option(
+    "--model", callback=filled, metavar="NAME", help="Jobs that asked for this model first, its provider left out."
+)
 @click.option("--type", "request_type", type=click.Choice(sorted(BY_TYPE)), help="Jobs of this request type.")
 @click.option("--status-code", "codes", multiple=True, type=int, help="Jobs that failed with it; may be repeated.")
 @click.option("--since", type=WhenType(), metavar="WHEN", help="Jobs that failed since then, such as 2h or 2027-01-31.")
@@ -100,8 +103,8 @@ def list_dead(limit: int, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @as_json
 def requeue(
-    *, job_ids: tuple[UUID, ...], provider: str, model: str, request_type: str | None, codes: tuple[int, ...],
-    since: When | None, until: When | None, limit: int, yes: bool, as_json: bool,
+    *, job_ids: tuple[UUID, ...], provider: str | None, model: str | None, request_type: str | None,
+    codes: tuple[int, ...], since: When | None, until: When | None, limit: int, yes: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Submit copies of failed jobs under new ids, written to stdout: those named, or all that fit the options.
 
@@ -114,7 +117,7 @@ def requeue(
     async def matching(database: Database) -> tuple[int, list[UUID]]:
         now = database.now()
         start, end = since.before(now) if since else None, until.before(now) if until else None
-        which = FailedJobs(provider, model, request_type or "", codes, start, end)
+        which = FailedJobs(provider or "", model or "", request_type or "", codes, start, end)
         return await OperatorStore(database).requeueable(which, limit)
 
     settings = load()

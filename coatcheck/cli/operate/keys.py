@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from coatcheck.cli.database import ask
+from coatcheck.cli.filled import filled
 from coatcheck.cli.options import When, WhenType, as_json, load, providers_of
 from coatcheck.cli.output import either, json_line, moment, progress, result, table
 from shared.domain.errors import CoatcheckError
@@ -67,7 +68,7 @@ def list_keys(as_json: bool) -> None:
 
 
 @keys.command()
-@click.argument("which", metavar="ID|NAME")
+@click.argument("which", metavar="ID|NAME", callback=filled)
 @as_json
 def revoke(which: str, as_json: bool) -> None:
     """Revoke a key for ever. It stops working within 5 seconds."""
@@ -76,7 +77,7 @@ def revoke(which: str, as_json: bool) -> None:
 
 
 @keys.command()
-@click.argument("which", metavar="ID|NAME")
+@click.argument("which", metavar="ID|NAME", callback=filled)
 @as_json
 def rotate(which: str, as_json: bool) -> None:
     """Give a key a new secret. The old one stops working within 5 seconds; the key's jobs stay its own."""
