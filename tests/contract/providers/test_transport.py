@@ -93,7 +93,7 @@ async def test_never_more_connections_than_max_concurrency(upstream: Upstream, p
 async def test_a_call_that_gets_no_connection_in_time_says_so(upstream: Upstream, provider_at: ProviderAt) -> None:
     provider = provider_at(upstream.base_url, max_concurrency=1)
     first = asyncio.create_task(provider.call(call_of(model="mode=hang")))
-    await asyncio.sleep(0)
+    await eventually(lambda: busy_connections(provider) == 1)
     error = await failure_of(provider, call_of(seconds=0.1))
     assert (error.status_code, error.error_type, error.retryable) == (503, "provider_overloaded", True)
     first.cancel()
@@ -157,9 +157,7 @@ async def test_cancelling_while_connecting_leaks_no_slot(
     provider = provider_at(black_hole.port, max_concurrency=2, connect_timeout_seconds=30)
     for _ in range(10):
         calls = [asyncio.create_task(provider.call(call_of(seconds=30))) for _ in range(4)]
-        async with asyncio.timeout(5):
-            while busy_connections(provider) < 2:  # both slots are connecting
-                await asyncio.sleep(0.001)
+        await eventually(lambda: busy_connections(provider) == 2)  # both slots are connecting
         for call in calls:
             call.cancel()
         assert all(
