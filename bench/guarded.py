@@ -23,8 +23,8 @@ from shared.mongo.documents import codec, transitions
 from shared.settings.table import Settings
 from tests.support.fakes.store import FakeClock, FakeStore
 from tests.support.http_api import PROVIDERS, RESULT, Notifications
+from tests.unit.workers.execution.executors import make_executor
 from tests.unit.workers.execution.test_attempt import Scripted
-from tests.unit.workers.execution.test_executor import make_executor
 from workers.provider_interface import Call
 from workers.providers.openai import answer_checks, request_bodies
 

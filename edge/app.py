@@ -48,7 +48,7 @@ class EdgeServices:
     backpressure: Backpressure = field(default_factory=Backpressure)
 
 
-def create_app(services: EdgeServices, job_writer: JobWriter | None = None) -> ASGIApp:
+def create_app(services: EdgeServices, job_writer: JobWriter | None = None) -> Guard:
     """The HTTP API as an ASGI application. Its owner drains `job_writer` last."""
     settings, store = services.settings, services.store
     app = EdgeApp([CorsMiddleware(settings.cors_origins)] if settings.cors_origins else [])

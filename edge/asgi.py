@@ -12,7 +12,7 @@ from functools import partial
 
 from edge.app import EdgeServices, create_app
 from edge.ingress.asgi_types import ASGIApp, Receive, Scope, Send
-from edge.ingress.cors import RefusalOrigins
+from edge.ingress.guard import Guard
 from edge.submit.backpressure import Backpressure
 from edge.submit.writer import JobWriter
 from shared.domain.errors import CoatcheckError, SettingsError
@@ -44,7 +44,7 @@ class Edge:
     def __init__(self, settings: Settings, environ: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
         self._environ = environ
-        self._app: ASGIApp
+        self._app: Guard
         self.settings_error: SettingsError | None = None
         """Why it did not start, when that is for its settings."""
 
@@ -55,7 +55,6 @@ class Edge:
         if task := asyncio.current_task():
             task.set_name("application")
         await receive()
-        RefusalOrigins(self._settings.cors_origins).publish(scope)
         async with contextlib.AsyncExitStack() as opened:
             try:
                 self._app = await opened.enter_async_context(_open(self._settings, self._environ))
@@ -64,13 +63,14 @@ class Edge:
                 self.settings_error = error if isinstance(error, SettingsError) else None
                 await send({"type": "lifespan.startup.failed", "message": str(error)})
                 return
+            self._app.origins.publish(scope)
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})
 
 
 @contextlib.asynccontextmanager
-async def _open(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[ASGIApp]:
+async def _open(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[Guard]:
     """The application with everything behind it. What was accepted is stored and notified for before it closes.
 
     Without a database it opens too: alive and not ready, it answers 503 until there is a primary.

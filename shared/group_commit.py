@@ -84,7 +84,7 @@ class GroupCommit(Generic[Item, Outcome]):
                 await self._send(batch)
         finally:
             self._runner = None
-            # Empty, unless something ended this task: then nobody would send what waits.
+            # Not empty only when this task was ended from outside: the waiting items then fail here.
             _fail(self._line, RuntimeError("the batches broke off"))
             self._line.clear()
 
@@ -123,7 +123,7 @@ class GroupCommit(Generic[Item, Outcome]):
                 _fail(self._line, Overloaded(_OVERLOADED))
                 self._line.clear()
         finally:
-            _fail(batch, RuntimeError("the batch broke off"))  # nobody is left, unless this task was cancelled
+            _fail(batch, RuntimeError("the batch broke off"))  # no caller waits here unless this task was cancelled
 
 
 def _end(pause: asyncio.Future[None]) -> None:

@@ -50,7 +50,7 @@ async def heartbeat(beat: Callable[[], None]) -> None:
 async def cancelled(tasks: Sequence[asyncio.Future[Any]]) -> None:
     """Cancel tasks and wait until all have ended."""
     pending = set(tasks)
-    while pending:  # a library may turn a cancellation into an error of its own, which a loop then survives
+    while pending:  # repeated: a library may raise its own error for a cancellation, and the loop goes on
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)

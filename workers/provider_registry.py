@@ -23,7 +23,7 @@ from workers.providers.scripted.provider import ScriptedProvider
 _log = logging.getLogger(__name__)
 
 _LOCAL_BATCH_TEXTS = 8
-"""Twice the throughput of single texts, as more would give, and whoever is first waits for few."""
+"""Twice the throughput of single texts. More texts gain nothing, and the first one would wait for them all."""
 
 
 @asynccontextmanager

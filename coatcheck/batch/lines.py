@@ -197,7 +197,7 @@ def _from_data_url(name: str, url: str) -> FileSource:
         content = base64.b64decode(data, validate=True)
     except ValueError as error:
         raise ValueError(f"body.{name} is not base64: {error}") from None
-    # Providers tell formats by the extension. Not from the system's tables: a line must be the same form everywhere.
+    # Providers tell formats by the extension. The system's own tables differ between machines.
     subtype = media_type.partition("/")[2].removeprefix("x-")
     extension = {"mpeg": "mp3", "octet-stream": "bin"}.get(subtype, subtype)
     return f"{name.removesuffix('[]')}.{extension}", content, media_type

@@ -29,7 +29,7 @@ def settings_of_stack(config: str | None) -> Path | None:
 
 
 def _names_servers(config: str | None) -> bool:
-    """Whether a settings file that was asked for names a database or broker. Errors are told elsewhere."""
+    """Whether a settings file that was asked for names a database or broker. Loading it reports its errors."""
     if not config:
         return False
     try:

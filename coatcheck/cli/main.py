@@ -115,7 +115,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = cli.main(args=arguments, prog_name="coatcheck", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of stdout left, as `head` does; flushing at exit would fail again.
+        # Whoever read stdout, such as `head`, has ended. Python flushes at exit, which would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except click.exceptions.NoArgsIsHelpError as error:
@@ -136,7 +136,7 @@ def _verdict(error: Exception) -> tuple[str, int]:
         return "stopped", INTERRUPTED
     if isinstance(error, CoatcheckError):
         return str(error), USAGE if isinstance(error, SettingsError) else FAILED
-    # A defect of ours: whoever reports it needs to know where it was.
+    # A bug in Coatcheck: the traceback belongs into its report.
     _complain("".join(traceback.format_exception(error)))
     return f"unexpected {type(error).__name__}: {error}", FAILED
 

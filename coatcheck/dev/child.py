@@ -53,7 +53,9 @@ class Child:
         self.log = log
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_bytes(b"")
-        with log.open("ab") as output:  # append mode, so that trim_log may truncate behind the writer's back
+        with log.open(
+            "ab"
+        ) as output:  # append mode: the child goes on at the new end after trim_log has truncated the file
             self._process = subprocess.Popen(
                 [sys.executable, "-IS", PARENT_DEATH_WATCH, str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
@@ -100,7 +102,7 @@ class Child:
         return self.exit_code
 
     def kill(self) -> None:
-        # macOS says PermissionError when the whole group has ended and nobody has waited for it yet.
+        # macOS raises PermissionError for a group of which only zombies are left.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()

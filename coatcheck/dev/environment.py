@@ -75,7 +75,7 @@ class Environment:
 
     def _create(self) -> None:
         _fail_on(python_problem() or venv_problem())
-        import venv  # noqa: PLC0415 - some systems do not have it, which has just been looked at
+        import venv  # noqa: PLC0415 - missing on some systems; venv_problem has checked that
 
         venv.create(self.folder, clear=True, with_pip=True, symlinks=True)
 

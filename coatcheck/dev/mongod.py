@@ -12,7 +12,7 @@ from coatcheck.dev.ports import LOOPBACK, free_ports, is_free
 from shared.domain.errors import StoreUnavailable
 from shared.mongo.connection.replica_set import SET_NAME, initiate_single_node, mongod_answers, wait_primary
 
-PORTS = range(27018, 27118)  # of these no system picks ports for outgoing connections
+PORTS = range(27018, 27118)  # outside the ports that systems use for outgoing connections
 READY_SECONDS = 90.0  # long enough for the recovery after a kill -9 on a slow disk
 _MISSING = "no mongod on PATH or among the packages: run `make run`, or use yours with MONGODB_URI=..."
 
@@ -28,7 +28,7 @@ def mongod_command(binary: Path, data: Path, port: int, *, parameters: Sequence[
     command += ["--quiet", "--nounixsocket", "--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256"]
     command += ["--wiredTigerEngineConfigString", "log=(file_max=16MB,prealloc=false)"]
     command += ["--wiredTigerCollectionBlockCompressor", "none"]  # vectors, sound and pictures hardly shrink
-    # The default waits 15 s for a successor before it stops; diagnostic data nobody will read costs disk and CPU.
+    # By default a stopping primary waits up to 15 s for another one. Diagnostic data costs disk and CPU.
     ours = ("shutdownTimeoutMillisForSignaledShutdown=100", "diagnosticDataCollectionEnabled=false")
     return command + [word for parameter in (*ours, *parameters) for word in ("--setParameter", parameter)]
 

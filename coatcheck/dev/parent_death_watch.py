@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> None:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     else:
         leave_a_watch(parent)
-    if os.getppid() != parent:  # it went before the tie was made
+    if os.getppid() != parent:  # the parent ended before we were tied to it
         sys.exit(1)
     try:
         os.execvp(command[0], command)

@@ -108,7 +108,7 @@ def _locked(descriptor: int, data: Path) -> bool:
         return True
     try:
         holder = json.loads((data / "lock").read_text())
-    except ValueError:  # it has just taken the lock and not said yet who it is
+    except ValueError:  # it holds the lock and has not written its process id yet
         return False
     if is_alive(holder["pid"]):
         raise NotPossible(
@@ -177,7 +177,7 @@ class Stack:
         try:
             while True:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
-                if stop_asked in done:  # what dies from here on was told to
+                if stop_asked in done:  # processes that end from here on were asked to stop
                     return
                 for task in done:
                     task.result()

@@ -13,7 +13,7 @@ MAX_WORDS = 140
 MAX_CAUSES = 12
 
 _MAX_NAME = 100
-# A character of no language: keeps the place of a model's name while words are taken out.
+# A placeholder for a model's name, from the private use area of Unicode, so that no word rule matches it.
 _STAND_IN = "\ue000"
 # Providers quote the request in their complaints; also what begins like a JSON value is theirs, not ours.
 _QUOTED = re.compile(r"(\"[^\"]*\"?|'[^']*'?|`[^`]*`?|[{\[].*)", re.DOTALL)

@@ -48,7 +48,7 @@ class _AroundRequests:
             raise falcon.HTTPNotFound
 
     async def process_response(self, req: Request, resp: Response, resource: object, req_succeeded: bool) -> None:
-        if isinstance(resp.stream, PlacedPieces):  # noted here, for Falcon never reads a stream at HEAD
+        if isinstance(resp.stream, PlacedPieces):  # here, since Falcon does not read the stream of a HEAD request
             req.scope["state"]["place"] = resp.stream.place
         assert isinstance(req, EdgeRequest)
         code_class = f"{resp.status_code // 100}xx"

@@ -59,7 +59,7 @@ class EdgeRequest(Request):
     async def waiting_client(self) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
         """Gives a sleep that raises ClientGone as soon as the client hangs up. Only when the body has been read."""
         gone = asyncio.create_task(self._hung_up(), name="presence of a waiting client")
-        # A body that breaks is an end as well, and the guard says so: taken here, or it is logged as lost.
+        # The guard answers for a broken body. Retrieved here, or asyncio logs the exception as never retrieved.
         gone.add_done_callback(lambda gone: gone.cancelled() or gone.exception())
 
         async def pause(seconds: float) -> None:

@@ -54,7 +54,7 @@ class InflightBodies:
     def _stop_late(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         if self._arriving:
-            self._arm(loop)  # first: an error below must not end it
+            self._arm(loop)  # first, so that an error below does not stop the timer
         now = loop.time()
         for body in self._arriving:
             try:
@@ -87,7 +87,7 @@ class Body:
             raise self.refusal
         if not self._asked:
             if self._expects_continue and not self._offered:
-                # Nothing is asked of the client yet, so that the application can refuse from the head alone.
+                # An empty piece first, before 100 Continue goes out: the application may refuse by the head alone.
                 self._offered = True
                 return {"type": "http.request", "body": b"", "more_body": True}
             self._asked = True
@@ -129,7 +129,7 @@ class Body:
     def stop_if_late(self, now: float) -> None:
         """Interrupt the wait for the client once its deadline has passed."""
         if self._started is None:
-            self._started = now  # a reading of the clock per body saved, at the price of one round of the timer
+            self._started = now  # at the first look: up to one tick late, but no clock reading for each body
         if self._waiter is None or self._late:
             return
         if self._arrivals.limits.body_deadline(self._started, self.held) <= now:

@@ -34,7 +34,7 @@ class Guard:
         origins: RefusalOrigins | None = None,
     ) -> None:
         self.app = app
-        self._origins = origins or RefusalOrigins()
+        self.origins = origins or RefusalOrigins()
         self.limits = limits or GuardLimits()
         self.on_refuse = on_refuse
         self.requests = 0
@@ -61,7 +61,7 @@ class Guard:
                 scope["state"]["body"] = body
                 await self.app(scope, body.receive, reply.send)
                 if body.refusal is not None:
-                    raise body.refusal  # the application took the broken body for an ended one, or for its own error
+                    raise body.refusal  # the application saw a whole body, or made an error of its own
         except RequestRejected as refusal:
             self.on_refuse(refusal.reason)
             scope["state"]["refused"] = True  # an answer under way ends here
@@ -76,7 +76,7 @@ class Guard:
             self.requests -= admitted  # a refused request takes no place while it is drained
             if body is not None:
                 self.arrivals.release(body)
-                del scope["state"]["body"]  # they hold each other: garbage in a cycle
+                del scope["state"]["body"]  # breaks a reference cycle of scope and body
 
     async def _not_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -94,7 +94,7 @@ class Guard:
         return framing
 
     def _cors(self, seen: HeadersByName) -> Headers:
-        return self._origins.headers(seen.get(b"origin", ()))
+        return self.origins.headers(seen.get(b"origin", ()))
 
     def _drain_unread(self, seen: HeadersByName, receive: Receive) -> Drain:
         coming = b"expect" not in seen and (b"content-length" in seen or b"transfer-encoding" in seen)

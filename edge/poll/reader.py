@@ -32,7 +32,7 @@ UNSPACED_IDS = 32
 MAX_CONFIRMATIONS = 16
 FIRST_LOOK_SECONDS = 0.02
 _SHARE = 0.25
-"""A quarter of the jobs are quicker than the time that is told, so few results lie there unread for long."""
+"""The quantile of run times that a poll is told to wait: for a quarter of the jobs the result is there earlier."""
 _STEP = 0.2
 LONGEST_HINT = 5
 """Seconds: the longest hint, since the jobs of one request type differ by model."""

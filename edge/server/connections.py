@@ -41,7 +41,7 @@ class Connections:
         self.heads: dict[Connection, float] = {}  # the head of a request is awaited
         self.idle: dict[Connection, float] = {}  # between two requests
         self.unsent: dict[Connection, tuple[int, float]] = {}  # bytes that the client does not take
-        self.unread: set[Connection] = set()  # so much is pipelined that nothing more is read, not even the end
+        self.unread: set[Connection] = set()  # reading is paused behind a full pipeline, so a close goes unnoticed
         self.pipelined = 0
         self._timer: TimerHandle | None = None
 
@@ -78,7 +78,9 @@ class Connections:
         return False
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = loop.call_later(self.limits.tick, self._tick, loop)  # first: an error below must not end it
+        self._timer = loop.call_later(
+            self.limits.tick, self._tick, loop
+        )  # first, so that an error below does not stop the timer
         self.now = now = loop.time()
         for connection in _older(self.heads, now - self.limits.head_timeout):
             _try(connection.head_late)

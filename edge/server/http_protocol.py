@@ -160,7 +160,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.head_open = True
-        self.raw_bytes = 1  # the one that shows that something came
+        self.raw_bytes = 1  # not 0: head_late tells a late head from a silent connection by it
         self.body_bytes = 0
         self.bodiless_bytes = 0
         self.trailer_bytes = 0
@@ -168,7 +168,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.head_open:
             self._count_trailer(len(name) + len(value))
-            return  # it must not look like a header that was checked
+            return  # a trailer must not get among the headers, which were checked
         name = name.lower()
         value = value.rstrip(b" \t")  # the parser takes only the blanks in front of a value away
         if name == b"expect" and value.lower() == b"100-continue":
@@ -200,7 +200,7 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self.bodiless_bytes = 0
         if self.body_withheld:
-            self.body_withheld = False  # the parser that reads on from here will find the end
+            self.body_withheld = False  # the new parser, which reads the body, calls this again at its end
         else:
             super().on_message_complete()
 
@@ -222,11 +222,11 @@ class HttpProtocol(HttpToolsProtocol):
             await app(scope, receive, send)
             if scope["state"].get("refused") and cycle.response_started and not cycle.response_complete:
                 self.transport.abort()
-                cycle.disconnected = True  # on purpose and counted; uvicorn would log that the application is wrong
+                cycle.disconnected = True  # keeps uvicorn from logging the unfinished answer as an error
 
         await cycle.run_asgi(until_refused)
         if cycle.response_started and not cycle.response_complete and not cycle.disconnected:
-            self.transport.abort()  # what the client has not taken yet would stay in memory
+            self.transport.abort()  # close() would keep unsent bytes in memory
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
@@ -248,7 +248,7 @@ class HttpProtocol(HttpToolsProtocol):
         elif not self.head_open:
             self.register.idle[self] = self.register.now
             if self.register.stopping:
-                self._close_soon()  # this answer had begun before, and promised to keep the connection
+                self._close_soon()  # its head was sent before the stop and said keep-alive
 
     def _leave(self) -> None:
         if self.served is self.last_cycle and not self.flow.read_paused:
@@ -280,9 +280,9 @@ class HttpProtocol(HttpToolsProtocol):
         if not self._serving():
             self._answer(refusal)
         elif self.pipeline or self.head_open or not self.cycle.more_body:
-            self.last_words = refusal  # what was asked before is complete and is answered first
+            self.last_words = refusal  # complete requests in front of it are answered first
         else:
-            # The guard has not seen the head yet: let it speak first, it knows better what is wrong.
+            # In the next turn of the loop: the guard may refuse the head first, with a better reason.
             self.loop.call_soon(self._break_body, refusal)
 
     def _break_body(self, refusal: RequestRejected) -> None:

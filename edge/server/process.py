@@ -108,7 +108,7 @@ class BoundedServer(Server):
                 await super().startup(sockets)
         except TimeoutError:
             logger.error("the application did not start within %g s: giving up", self._startup_timeout)
-            self.lifespan.startup_failed = True  # or uvicorn would log its cancellation as a crash
+            self.lifespan.startup_failed = True  # keeps uvicorn from logging the cancellation as a crash
             sys.exit(STARTUP_FAILURE)
         except SystemExit:
             if getattr(self.config.app, "settings_error", None):
@@ -128,7 +128,7 @@ class BoundedServer(Server):
                 logger.error("the master process is gone: stopping")
                 self.should_exit = True
             if self.started and not self.should_exit and self.lifespan.shutdown_event.is_set():
-                # What it had opened is closed: requests would fail.
+                # The application has closed its database and broker: requests would fail.
                 logger.error("the application ended by itself: stopping")
                 self.application_gone = self.should_exit = True
             await asyncio.sleep(HEARTBEAT)

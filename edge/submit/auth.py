@@ -60,7 +60,7 @@ class KeyLookup:
     def _looked_up(self, digest: bytes, done: asyncio.Task[VirtualKey | None]) -> None:
         del self._lookups[digest]
         if not done.cancelled():
-            done.exception()  # taken here, or it is logged as lost when all waiting clients have hung up
+            done.exception()  # retrieved, or asyncio logs it as never retrieved when all waiting clients have hung up
 
     async def _look_up(self, digest: bytes) -> VirtualKey | None:
         async with self._places:

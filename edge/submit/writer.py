@@ -81,7 +81,7 @@ class JobWriter:
             self._discard(job, ref)  # it was not sent; after any other error the job may be there
             raise
         if time.monotonic() - began > UNOWNED_SECONDS / 2:
-            # This process stood still: a reaper may have removed the chunks as orphans.
+            # The process was stopped for long: a reaper may have removed the chunks as orphans.
             await self._store.save_request(job, ref)
         if accepted.existing is not None:
             self._discard(job, ref)

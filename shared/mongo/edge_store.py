@@ -115,12 +115,12 @@ class MongoEdgeStore:
         with self._db.bounded("storing jobs"):
             over = {"expires_at": {"$exists": True}, "$expr": {"$not": [_NOT_EXPIRED]}}
             await self._db.jobs.delete_many({"_id": {"$in": ids}, **over})
-        for position in await self._insert(leftovers, outcomes):  # somebody else replaced it in this very moment
+        for position in await self._insert(leftovers, outcomes):  # another edge replaced it at the same time
             outcomes[position] = Rejected(StoreUnavailable("storing jobs: the id is being replaced"))
 
     async def collect(self, ids: Sequence[UUID]) -> dict[UUID, JobView]:
         with self._db.bounded("reading jobs"):
-            # One document more than there can be: a batch that is exactly full would be asked for its rest.
+            # One more than can be found: behind a batch that is exactly full the driver asks for another one.
             cursor = self._views.find(codec.with_ids(ids), codec.VIEW_FIELDS, batch_size=len(ids) + 1)
             documents = await cursor.to_list()
         wanted = {job_id.bytes: job_id for job_id in ids}
@@ -163,7 +163,9 @@ class MongoEdgeStore:
 
     async def id_secret(self) -> bytes:
         if self._id_secret is None or time.monotonic() - self._secret_read_at > SECRET_SECONDS:
-            self._secret_read_at = time.monotonic()  # meanwhile all others go on with the one that is known
+            self._secret_read_at = (
+                time.monotonic()
+            )  # set before the read, so that other submits use the known one meanwhile
             self._id_secret = await self._read_id_secret()
         return self._id_secret
 
@@ -172,7 +174,7 @@ class MongoEdgeStore:
             document = await self._db.meta.find_one({"_id": "id_secret"})
             if document is None:
                 made = {"$setOnInsert": {"value": Binary(os.urandom(32))}}
-                with contextlib.suppress(DuplicateKeyError):  # then another edge made it in this moment
+                with contextlib.suppress(DuplicateKeyError):  # another edge made it at the same time
                     await self._db.meta.update_one({"_id": "id_secret"}, made, upsert=True)
                 document = await self._db.meta.find_one({"_id": "id_secret"})
         if document is None:

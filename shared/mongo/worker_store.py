@@ -81,7 +81,7 @@ class MongoWorkerStore:
             return await self._read_claimed(ids, lease) if update.matched_count else []
         except StoreUnavailable as error:
             if perhaps_about_one_job(error):
-                with contextlib.suppress(StoreUnavailable):  # or it would stand in the way of all claimed with it
+                with contextlib.suppress(StoreUnavailable):  # an error here must not fail the other jobs of the claim
                     await self._aside.refused(ids)
             return await self._claimed_after_all(ids, lease, error)
 
@@ -98,7 +98,7 @@ class MongoWorkerStore:
         claimed, problems = sorted_out(
             documents, lambda each: codec.decode_claimed(each, ids[bytes(each["_id"])], lease)
         )
-        with contextlib.suppress(StoreUnavailable):  # then its lease runs out and whoever claims it next does this
+        with contextlib.suppress(StoreUnavailable):  # its lease then ends, and the next claim sets it aside
             await self._aside.jobs(problems, lease)
         return claimed
 
@@ -259,7 +259,7 @@ class MongoWorkerStore:
         return [ours(record) for record in records]
 
     async def pause(self, channel: str, seconds: float) -> None:
-        # What is no date would be kept if it is above all dates, and the pause would be read by nobody.
+        # A value that sorts above all dates would win over the new date, and such a pause is ignored.
         former = {"$cond": [{"$eq": [{"$type": "$until"}, "date"]}, "$until", None]}
         until = {"$max": [former, {"$add": ["$$NOW", round(seconds * 1000)]}]}
         with self._db.bounded("pausing a provider"):

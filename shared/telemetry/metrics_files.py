@@ -54,7 +54,9 @@ def many_processes(processes: int = 1) -> Path | None:
         raise RuntimeError("prometheus_client was imported before its directory was chosen")
     folder = _emptied(Path(given)) if (given := os.environ.get(VARIABLE)) else _new_folder()
     try:
-        for slot in range(1 + 2 * processes):  # this one, and twice the others while they are replaced
+        for slot in range(
+            1 + 2 * processes
+        ):  # the master, and twice the server processes, for they overlap when they are replaced
             _make_files(folder, slot)
     except OSError as error:
         log.warning("no room for metrics in %s (%s): those of the server processes are not exported", folder, error)

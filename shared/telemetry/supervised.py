@@ -84,7 +84,7 @@ def _run_again(name: str, run: Callable[[], object]) -> None:
         began = time.monotonic()
         try:
             run()
-        except BaseException as error:  # SystemExit too would end nothing but this thread
+        except BaseException as error:  # also SystemExit, which would end only this thread, silently
             time.sleep(failures.note(began, error))
         else:
             return

@@ -12,7 +12,7 @@ import pytest
 from shared.domain.job import Finish, NewJob, PayloadRef, Release, Status
 from shared.domain.store_interface import Accepted
 from shared.mongo.documents import payloads
-from tests.contract.test_store import claimed, completed, end_late
+from tests.contract.store_jobs import claimed, completed, end_late
 from tests.support.http_api import Store, stored_chunks
 from tests.support.jobs import eventually, new_job
 

@@ -6,7 +6,7 @@ import random
 from uuid import UUID, uuid4
 
 from shared.domain.job import ClaimedJob, Release
-from tests.contract.test_store import SEED, claimed, end_late, submitted
+from tests.contract.store_jobs import SEED, claimed, end_late, submitted
 from tests.support.http_api import Store
 from tests.support.jobs import eventually
 

@@ -13,12 +13,12 @@ import pytest
 from tests.faults import test_drill_can_fail as drills
 from tests.sabotage.__main__ import SABOTAGE
 
-_STORE = "tests/contract/test_store.py::"
+_STORE = "tests/contract/test_store_"
 _HTTP = "tests/contract/http/"
 CAUGHT_BY: Mapping[str, str] = {
-    "without_fencing_of_renewals": _STORE + "test_a_renewed_lease_is_not_taken_and_a_lost_one_is_named",
-    "without_fencing_of_outcomes": _STORE + "test_a_lost_lease_records_nothing",
-    "without_fencing_of_releases": _STORE + "test_a_finished_job_is_never_claimed_released_or_expired",
+    "without_fencing_of_renewals": _STORE + "claims.py::test_a_renewed_lease_is_not_taken_and_a_lost_one_is_named",
+    "without_fencing_of_outcomes": _STORE + "records.py::test_a_lost_lease_records_nothing",
+    "without_fencing_of_releases": _STORE + "records.py::test_a_finished_job_is_never_claimed_released_or_expired",
     "without_idempotency": _HTTP + "test_idempotency.py::test_the_same_key_and_request_give_the_same_job",
     "without_idempotency_fingerprint": (
         _HTTP + "test_idempotency.py::test_another_request_under_the_same_key_is_a_422"

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from edge.asgi import Edge
+from edge.ingress.cors import RefusalOrigins
 from shared.mongo.connection.client import Database
 from shared.settings.table import Settings
 from tests.support.jobs import eventually
@@ -27,9 +28,12 @@ class Lifespan:
     """A server's side of ASGI's lifespan."""
 
     def __init__(self, app: Edge) -> None:
+        self.state: dict[str, Any] = {}
         self._orders: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._answers: asyncio.Queue[Any] = asyncio.Queue()
-        self._task = asyncio.ensure_future(app({"type": "lifespan"}, self._orders.get, self._answers.put))
+        self._task = asyncio.ensure_future(
+            app({"type": "lifespan", "state": self.state}, self._orders.get, self._answers.put)
+        )
 
     async def order(self, what: str) -> Any:
         await self._orders.put({"type": f"lifespan.{what}"})
@@ -111,6 +115,16 @@ async def test_an_edge_without_a_database_is_alive_but_not_ready_until_there_is_
             finally:
                 await asyncio.to_thread(mongod.stop)
     gc.collect()
+
+
+async def test_a_server_knows_from_a_started_edge_which_origins_may_read_its_refusals(settings: Settings) -> None:
+    origin = "https://app.example"
+    lifespan = Lifespan(Edge(msgspec.structs.replace(settings, cors_origins=(origin,), **NO_BROKER), {}))
+    await lifespan.order("startup")
+    headers = RefusalOrigins.published(lifespan.state).headers([origin.encode()])
+    assert (b"access-control-allow-origin", origin.encode()) in headers
+    await lifespan.order("shutdown")
+    await lifespan.end()
 
 
 async def test_a_start_with_a_wrong_provider_fails_in_words(settings: Settings) -> None:

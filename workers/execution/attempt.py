@@ -69,7 +69,7 @@ class Attempts:
             async with deadline:
                 return await self._attempt(job, notes)
         except TimeoutError:
-            # Ours or a stray one from below? Ask the timeout, not the type.
+            # A TimeoutError may also come from a library: only the timeout object knows whether it was ours.
             if deadline.expired():
                 message = "the job's deadline passed while it ran"
                 return failed_with(job, ProviderError(message, 504, "provider_timeout"), notes)
@@ -115,7 +115,7 @@ class Attempts:
                 delay = retry_in(error, failures, self._policy, self._draw())
                 if delay is not None:
                     return Retry(delay, failures, index, tuple(notes))
-                # Its traceback holds this frame, and an answer of 64 MB with it: until the next collection of garbage.
+                # The traceback refers to this frame: an answer of 64 MB would stay until the next garbage collection.
                 failed = (target, error.with_traceback(None))
         return self._all_tried(job, waits, failed, notes)
 

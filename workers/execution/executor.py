@@ -113,7 +113,7 @@ class Executor:
             self._slots.sweeping = False
             self._freed()
         claimed = sum(await asyncio.gather(*claims))
-        # A line that had more than its share was given half of the room at least, by the shares that are made in `due`.
+        # `due` gives a line that has more than its share at least half of the room.
         return 2 * len(due) >= room and claimed > 0
 
     async def _sweep_room(self) -> int:
@@ -186,7 +186,7 @@ class Executor:
             log.exception("job %s: its outcome could not be written, the lease will run out", held.job.id)
 
     def _ended(self, held: HeldJob) -> None:
-        # While we stop, `_give_back` does it. Otherwise a hold without a task would be renewed until its deadline.
+        # During a stop `_give_back` does this. If nobody does, the lease is renewed until the deadline of the job.
         if held.recording or held.lost or not self._stopping:
             self._drop(held)
 

@@ -32,7 +32,7 @@ class HeldJob:
     lost: bool = False
     calls: Calls = field(default_factory=Calls)
     told: bool = False
-    """Whether the store was told last that a call has begun."""
+    """Whether the last renewal has told the store that a call has begun."""
 
     @property
     def called(self) -> bool:

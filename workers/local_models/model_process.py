@@ -74,7 +74,7 @@ class ModelProcess:
         started = time.monotonic()
         self._process = process = _Child(self._module, self._threads)
         try:
-            # Nobody's time-out ends this: the next call would only have to begin again.
+            # Not cancelled by a call's time-out: the next call would have to load the model again.
             reply = process.read(LOAD_SECONDS)
         except (EOFError, OSError):
             raise self._died() from None

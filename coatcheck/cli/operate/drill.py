@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Coroutine
 from functools import partial
@@ -64,6 +65,10 @@ def drill(
     """
     if target:
         return _drill_target(target, key, model, as_json=as_json, **how)
+    if importlib.util.find_spec("psutil") is None:
+        raise click.ClickException(
+            "psutil is not installed: run it where `make run` was, or load another with --target"
+        )
 
     from coatcheck.drill.run import DrillOptions  # noqa: PLC0415 - loads every component's settings
     from coatcheck.drill.run import drill as run  # noqa: PLC0415

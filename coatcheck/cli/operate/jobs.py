@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _PROGRESS_SECONDS = 2.0
 _PUBLISH_SECONDS = 4.0
-"""For learning the topics and sending; without a broker nobody waits longer for his copies."""
+"""The longest that notifications for the copies are tried; without a broker the sweep finds the copies."""
 
 
 class JobId(click.ParamType[UUID]):

@@ -121,7 +121,7 @@ async def _wait(tasks: set[asyncio.Task[None]], seconds: float) -> set[asyncio.T
             task.cancel()
         _, deaf = await asyncio.wait(late, timeout=CANCEL_SECONDS)
         if deaf:
-            # The runner would wait for them for ever.
+            # asyncio.Runner waits without a limit for tasks that ignore their cancellation.
             log.critical("%s cannot be cancelled: leaving", _names(deaf))
             os._exit(1)
     return late
@@ -132,7 +132,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
         if not stop.is_set():
             log.info("%s: stopping", number.name)
             stop.set()
-        elif number is not signal.SIGHUP:  # a terminal that closes sends it twice: the shell does, and the kernel
+        elif number is not signal.SIGHUP:  # a closed terminal sends it twice: from the shell and from the kernel
             log.warning("second signal (%s): leaving at once", number.name)
             os._exit(128 + number)
 

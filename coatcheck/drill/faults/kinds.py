@@ -178,7 +178,7 @@ async def _kill_ahead(cluster: Cluster, fault: Fault, victims: Sequence[Node]) -
         await asyncio.sleep(_AHEAD_SECONDS)
         for node in victims:
             node.kill()
-        yield  # mended sooner, the link would hand over what it holds back, and nobody was ahead
+        yield  # the cut lasts beyond the kill: a mended link would still deliver the missing writes
     await _start_again(cluster, victims)
     await cluster.databases.settled()
 
@@ -186,13 +186,15 @@ async def _kill_ahead(cluster: Cluster, fault: Fault, victims: Sequence[Node]) -
 @kind("wipe", "kill -9, and its disk is empty when it comes back", ("mongod", "broker"), alone=True)
 async def _wipe(cluster: Cluster, fault: Fault, victims: Sequence[Node]) -> AsyncIterator[None]:
     if fault.component == "mongod":
-        await cluster.databases.settled()  # two copies gone at a time would be a loss that nothing can prevent
+        await cluster.databases.settled()  # with two copies gone at once data is lost whatever the product does
     for node in victims:
         node.kill()
         await node.wipe()
     yield
     if fault.component == "mongod":
-        await cluster.databases.primary()  # one without memory votes for anybody, also for who lacks what it had
+        await (
+            cluster.databases.primary()
+        )  # an empty member votes for any candidate, also for one without the latest writes
     await _start_again(cluster, victims)
     if fault.component == "mongod":
         await cluster.databases.settled()

@@ -150,7 +150,7 @@ class Clients:
     async def _poll(self, ticket: Ticket, job: str, log: TextIO) -> None:
         answer = await self._request("GET", f"{ticket.path}/{job}")
         self.client_log.polls[answer.status] += 1
-        if answer.status == 404:  # an accepted job that is gone: exactly what must never be seen
+        if answer.status == 404:  # an accepted job is gone: a violation
             ticket.saw("missing", "")
         if not answer.good:
             _write(log, "poll failed", ticket, status=str(answer.status))
@@ -195,7 +195,7 @@ class Clients:
         """Ask a random edge. No answer comes out as one with the status NO_ANSWER."""
         async with self._turns:
             api = self._rng.choice(self._apis)
-            began = time.monotonic()  # here, for a client that waits for its own turn waits for nobody's answer
+            began = time.monotonic()  # behind the semaphore: waiting for a turn is no part of the response time
             try:
                 answer = await api.request(method, path, body, headers)
             except OSError as error:

@@ -57,7 +57,7 @@ _SLEEP = (Draw("worker", "freeze", 0, (7.0, 7.0)),)
 _MIXED = (
     Scenario("mixed", "a worker sleeps for longer than its leases, then kill -9 of everything in turn",
              tuple(map(Draw, _EVERYBODY)), opening=_SLEEP, jobs=1000, seconds=50, faults=12, kinds=ALL_KINDS,
-             latencies=(5, 100, 1000, 2000)),  # who sleeps shall hold something
+             latencies=(5, 100, 1000, 2000)),  # a frozen worker then holds jobs
     Scenario("mixed-cluster", "every kind of fault in turn", _MIXED_CLUSTER, opening=_SLEEP, cluster=True,
              jobs=5000, seconds=170, faults=34, kinds=ALL_KINDS),
 )  # fmt: skip
@@ -72,7 +72,7 @@ _WHOLE = (
     Scenario("start-order", "the product is started 12 s before there is a database and 20 s before there is a broker",
              (Draw("mongod", "kill", "all", (12.0, 12.0)), Draw("broker", "kill", "all", (20.0, 20.0)),
               *(Draw(component, "kill", "all", (0.5, 0.5)) for component in PRODUCT)),
-             (Bound("submit_max", most=8.0), NONE_FAILED),  # who knocks while an edge starts waits for it
+             (Bound("submit_max", most=8.0), NONE_FAILED),  # requests that come while an edge starts wait
              shape="steady", seconds=40),
     Scenario("look-up-fails", "connections break, and the names of databases and brokers cannot be looked up",
              _look_ups(-1.0), (*CLEAN, NONE_FAILED), shape="steady"),

@@ -128,7 +128,7 @@ COMPONENT_ROWS = (
              (Draw("mongod", "forget", "all", (5.0, 5.0)),),
              (*CLEAN, NONE_FAILED, Bound("forgotten", least=1), Bound("accepted_after", least=5)),
              shape="steady", seconds=40, jobs=600, forgets=True),
-    # Until after the load, for once it is right again what came before would wait 10 min.
+    # Until the load has ended: jobs submitted before the clock is set back would wait 10 min.
     Scenario("mongod-clock-ahead", "the primary's clock goes 10 min ahead: leases end early, so calls may repeat",
              (Draw("mongod", "clock", "primary", (40.0, 40.0), amounts=(600.0,)),), CLEAN, shape="steady"),
     _steady("mongod-clock-behind", "the primary's clock is 10 min behind",

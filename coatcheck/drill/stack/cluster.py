@@ -103,7 +103,7 @@ class Cluster:
 
     async def open(self) -> None:
         """Open the proxies and say who stands behind them; nothing runs yet."""
-        # Whoever starts keeps a thread until it is ready, and the proxies need threads meanwhile to let it in.
+        # A part that starts blocks a thread until it is ready, and proxies need threads to look up who connects.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, "drill"))
         size = self.setup.size
         if self.setup.preload:

@@ -110,7 +110,7 @@ class _End(asyncio.Protocol):
 
     def _send_late(self) -> None:
         self._timer = None
-        now = asyncio.get_running_loop().time() + 0.002  # timers are only so exact
+        now = asyncio.get_running_loop().time() + 0.002  # timers may fire this much early
         while self._late and self._late[0][0] <= now:
             data = self._late.popleft()[1]
             self._late_bytes -= len(data)
@@ -144,7 +144,7 @@ class ProxyConnection(_End):
         self.delay = 0.0
         self._bytes_left: int | None = None
         self._ended = asyncio.Event()
-        self._early: list[bytes] | None = []  # what came before there was anybody to give it to
+        self._early: list[bytes] | None = []  # received before the far end is connected; None afterwards
         self._flows = asyncio.Event()
         self._flows.set()
 
@@ -162,7 +162,7 @@ class ProxyConnection(_End):
         except OSError:
             self.abort()
             return
-        if self._ended.is_set():  # while it was reached
+        if self._ended.is_set():  # the near end closed during the connect
             self._far.abort()
         early, self._early = self._early or [], None
         for data in early:
@@ -179,7 +179,7 @@ class ProxyConnection(_End):
             data, self._bytes_left = data[: self._bytes_left], self._bytes_left - len(data)
         self.other(end).write(data, self.delay)
         if self._bytes_left is not None and self._bytes_left <= 0:
-            asyncio.get_running_loop().call_later(0.05, self.abort)  # let it out first
+            asyncio.get_running_loop().call_later(0.05, self.abort)  # so that the piece is sent first
 
     def lost(self, end: _End) -> None:
         """Close the other end too, once it has sent what is in its buffer."""

@@ -108,7 +108,7 @@ class UpstreamProtocol(asyncio.Protocol):
         self._call = self._log.start(path, self._headers, model)
         markers = markers_in(body)
         self._asked = f" for {markers[0]}" if len(markers) == 1 else ""
-        # Without the header every call is its own, or a share of failures would fall on all or none.
+        # Calls without the header count as different jobs: a share of failures is drawn for each.
         call_id = self._call.call or f"{self._log.calls}"
         if model in ODD_ANSWERS:
             self._send_answer(Answer(ODD_ANSWERS[model], "application/json"), None)

@@ -95,7 +95,7 @@ def _explained(client: AsyncMongoClient[Document]) -> Iterator[None]:
 
 
 class DatabaseClock:
-    """Counts from the last comparison by the monotonic clock: whoever sets our wall clock changes nothing."""
+    """The time of the database: the last comparison, then our monotonic clock. Our wall clock plays no part."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic

@@ -61,7 +61,7 @@ def claimable_query(
         "status": status.value,
         "wake_at": {"$lte": due_by},
         "deadline_at": {"$gt": now},
-        "v": {"$lte": DOCUMENT_VERSION},  # what a newer worker must do shall not fill our sweep
+        "v": {"$lte": DOCUMENT_VERSION},  # jobs that only newer workers can read must not fill the sweep
         **({} if suspects else {"$or": _crash_bound(max_crashes, suspects=False)}),
     }
 

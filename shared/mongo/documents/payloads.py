@@ -194,7 +194,7 @@ class OrphanSearch:
         found, last = await self.next(limit, border)
         if not found:
             return 0, last
-        # Not what was written again meanwhile, by a process that stood still.
+        # Not chunks that a process, stopped for long, has written again meanwhile.
         with self._db.bounded("deleting orphaned chunks"):
             gone = await self._db.payloads.delete_many({"_id": {"$in": found}, "written_at": {"$lte": border}})
         return gone.deleted_count, last

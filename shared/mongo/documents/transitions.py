@@ -118,7 +118,7 @@ def _held(records: Sequence[Record], position: dict[str, Any]) -> Filter:
 def _recorded(
     records: Sequence[Record], own: Sequence[dict[str, Any]], changed: dict[str, Any], *gone: str
 ) -> Transition:
-    """Change all held jobs in one statement, half the work of many or less: `own` is told to each as `_record`."""
+    """Change all held jobs in one statement, half the work of one each. `own`: values of each, for it in `$_record`."""
     position = _position(records)
     noted = [
         {**value, "notes": [_storable(note) for note in record.notes[-MAX_NOTES:]]}

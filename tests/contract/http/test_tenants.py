@@ -101,12 +101,16 @@ async def _poll_together(polls: list[Poll], rng: random.Random) -> None:
             headers = {"x-bf-vk": secrets[which.tenant]} if which.tenant < TENANTS else {}
             return await api.client.get(f"{EMBEDDINGS}/{ids[which.job]}", headers=headers)
 
-        async def at_some_moment(before: float) -> None:
-            await asyncio.sleep(before)
+        reading = asyncio.Event()
 
-        store.faults.before = lambda verb: at_some_moment(rng.random() / 1000)
+        async def some_turns_later(verb: str) -> None:
+            reading.set()
+            for _ in range(rng.randrange(5)):
+                await asyncio.sleep(0)
+
+        store.faults.before = some_turns_later
         waiting = [asyncio.create_task(poll(which)) for which in polls]
-        await asyncio.sleep(0)
+        await asyncio.wait_for(reading.wait(), 5)
         for task, which in zip(waiting, polls, strict=True):
             if which.leaves:
                 task.cancel()

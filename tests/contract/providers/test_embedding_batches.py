@@ -10,17 +10,11 @@ import msgspec
 import pytest
 
 from shared.domain.content import Content
-from tests.support.servers.upstream import Upstream, call_of, running_upstream
+from tests.support.servers.upstream import Upstream, call_of
 from workers import provider_registry
 from workers.provider_interface import Call, Provider, ProviderError
 
 JOBS = 100
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[Upstream]:
-    async with running_upstream() as running:
-        yield running
 
 
 @pytest.fixture

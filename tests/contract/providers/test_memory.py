@@ -7,6 +7,7 @@ import gzip
 
 import pytest
 
+from tests.support.jobs import eventually
 from tests.support.servers.raw_provider import CHUNKED, HEAD, Line, raw
 from workers.answer_memory_budget import AnswerMemory
 
@@ -45,19 +46,21 @@ async def test_an_answer_without_room_waits_longer_than_its_call_may_take(wire: 
 
 @pytest.mark.parametrize("wire", WIRE.values(), ids=WIRE)
 async def test_many_answers_at_a_time_all_come_in_and_hold_no_more_than_there_is_room_for(wire: list[bytes]) -> None:
-    memory, most = AnswerMemory(2 << 20), 0
+    memory, most, left = AnswerMemory(2 << 20), 0, 30
 
     async def call() -> None:
-        nonlocal most
+        nonlocal most, left
         reply = await provider.call()
-        with memory.unrecorded(len(reply.body)):
+        size = len(reply.body)
+        with memory.unrecorded(size):
+            await eventually(lambda: memory.held > size or left == 1)  # until another one comes in beside it
             most = max(most, memory.held)
-            await asyncio.sleep(0)
+            left -= 1
         assert reply.body == BODY
 
     async with raw(_serve(wire), memory=memory) as provider:  # type: ignore[arg-type]
         async with asyncio.timeout(20):
-            await asyncio.gather(*(call() for _ in range(30)))
+            await asyncio.gather(*(call() for _ in range(left)))
     assert most <= (2 << 20) + (1 << 20)
     assert memory.held == 0
 
@@ -67,7 +70,7 @@ async def test_who_is_cancelled_while_his_answer_waits_leaves_its_room_to_others
     async with raw(_serve(WIRE["in chunks"]), memory=memory) as provider:  # type: ignore[arg-type]
         with memory.unrecorded(1 << 20):
             leaver, patient = (asyncio.ensure_future(provider.call()) for _ in range(2))
-            await asyncio.wait({leaver, patient}, timeout=0.3)
+            await eventually(lambda: len(memory._waiting) == 2)
             leaver.cancel()
         assert (await asyncio.wait_for(patient, 10)).body == BODY
         assert memory.held == 0

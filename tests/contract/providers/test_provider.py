@@ -231,12 +231,14 @@ async def test_a_script_that_makes_no_sense_is_a_bad_request(provider: Provider)
     assert "did you mean 'latency'" in error.message
 
 
-async def test_a_cancelled_call_raises_nothing_else(provider: Provider) -> None:
-    task = asyncio.create_task(provider.call(call_of(model="mode=hang")))
-    await asyncio.sleep(0)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+async def test_a_call_that_is_cancelled_at_any_of_its_steps_raises_nothing_else(provider: Provider) -> None:
+    for steps in range(20):
+        task = asyncio.create_task(provider.call(call_of(model="mode=hang")))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
     assert (await provider.call(call_of())).body
 
 

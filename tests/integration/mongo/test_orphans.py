@@ -32,11 +32,6 @@ BODY = b"x" * (INLINE_RESULT_BYTES + 1)
 OLD = timedelta(hours=2)
 
 
-@pytest.fixture
-def store(database: Database, settings: Settings) -> MongoStore:
-    return MongoStore(database, settings)
-
-
 async def a_chunk(
     database: Database, job: UUID, lease: UUID | None = None, *, age: timedelta = OLD, ref: PayloadRef | None = None
 ) -> PayloadRef:

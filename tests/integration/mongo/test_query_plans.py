@@ -22,11 +22,6 @@ TYPES = {request_type.modality: name for name, request_type in BY_TYPE.items()}
 _NOT_OF_THE_COMMAND = {"lsid", "$clusterTime", "$db", "writeConcern", "readConcern", "maxTimeMS", "txnNumber"}
 
 
-@pytest.fixture
-def store(database: Database, settings: Settings) -> MongoStore:
-    return MongoStore(database, settings)
-
-
 async def submitted(store: MongoStore, count: int) -> list[NewJob]:
     """Jobs of all modalities, due for a minute, each since a moment of its own."""
     jobs = []

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.jobs import eventually
 from workers.answer_memory_budget import AnswerMemory, Incoming
 
 LIMIT = 1000
@@ -55,7 +56,7 @@ async def test_while_the_database_is_away_results_that_wait_for_it_hold_answers_
             with memory.unrecorded(LIMIT):
                 assert memory.full
                 waiting = asyncio.ensure_future(answer.up_to(1, deadline))
-                await asyncio.sleep(0.01)
+                await eventually(lambda: memory._waiting and not memory._looking)
                 assert not waiting.done()
             await asyncio.wait_for(waiting, 5)
 

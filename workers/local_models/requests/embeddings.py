@@ -12,7 +12,7 @@ from workers.provider_errors import bad_request
 from workers.provider_interface import Answer
 
 Stop = Callable[[], None]
-"""Asked now and then; raises when nobody waits any more."""
+"""Called between steps; raises when the call was cancelled."""
 DIMENSIONS = 384
 MAX_TOKENS = 256
 """Tokens of one text that are read, start and end marker included: the length that the model card gives."""

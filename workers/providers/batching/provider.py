@@ -39,7 +39,7 @@ class BatchingProvider:
         part = part_of(call, self._limits)
         if part is None:
             return await self._inner.call(call)
-        await CALLS.get(Calls()).put_off()  # first: a group may end while this is written down
+        await CALLS.get(Calls()).put_off()  # first: the group may end during this write
         return await self._group(part.key).join(call, part)
 
     async def close(self) -> None:
@@ -100,7 +100,7 @@ class _Group:
             return await member.answer
         finally:
             if batch.task is not None and not batch.waited_for():
-                batch.task.cancel()  # nothing to do with a batch that has answered
+                batch.task.cancel()  # does nothing to a batch that has ended
 
     def _add(self, member: _Member) -> _Batch:
         if self._gathering is not None and not self._gathering.fits(member.part, self._limits):

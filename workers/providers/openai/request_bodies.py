@@ -135,7 +135,7 @@ def _adapt_responses(fields: Fields, provider: str) -> None:
 
 
 def _adapt_rerank(fields: Fields, provider: str) -> None:
-    """Every server takes documents as texts, only some as objects; who asked for them back gets them from us."""
+    """Documents as texts, which every server takes; `result_shapes` puts them into the answer when asked for."""
     fields.pop("return_documents", None)
     if "documents" in fields:
         fields["documents"] = raw([entry["text"] for entry in documents_of(fields["documents"])])

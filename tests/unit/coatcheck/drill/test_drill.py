@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coatcheck.cli.operate.drill import drill
 from coatcheck.drill.faults.kinds import KINDS
 from coatcheck.drill.model.plan import Fault
 from coatcheck.drill.model.ticket import Ticket
@@ -159,3 +162,9 @@ def test_a_violation_found_elsewhere_counts() -> None:
 def test_repeated_provider_calls_are_counted_and_allowed() -> None:
     found = verdict(calls={"a": 3})
     assert (found.repeated_calls, found.passed) == (2, True)
+
+
+def test_an_installation_without_psutil_is_told_what_it_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    said = CliRunner().invoke(drill, []).output
+    assert "psutil is not installed" in said and "--target" in said

@@ -47,7 +47,7 @@ def test_the_library_is_the_one_that_the_override_was_written_for(overridden: ob
     found = hashlib.sha256(source.encode()).hexdigest()[:12]
     assert found == WRITTEN_FOR[overridden], (
         "kafka-python changed what patched_client.py overrides: is the fault still there? Delete or adapt "
-        "the override, run tests/contract/test_notifications.py with both brokers, then enter the new hash"
+        "the override, run tests/contract/notifications with both brokers, then enter the new hash"
     )
 
 

@@ -18,8 +18,8 @@ from shared.domain.job import ClaimCandidate, ClaimedJob, NewJob, Status
 from shared.mongo.worker_store import shares
 from tests.support.fakes.store import FakeClock, FakeStore
 from tests.support.jobs import eventually
+from tests.unit.workers.execution.executors import SETTINGS, ended, make_executor, running, submitted
 from tests.unit.workers.execution.test_attempt import EMBEDDING, Hanging, Scripted
-from tests.unit.workers.execution.test_executor import SETTINGS, ended, make_executor, running, submitted
 from workers.execution.executor import Executor
 from workers.execution.intake import Slots
 from workers.loops import cancelled
@@ -28,11 +28,6 @@ from workers.provider_interface import Answer, Call, ProviderError
 
 def with_slots(slots: int) -> Any:
     return msgspec.structs.replace(SETTINGS, slots=slots, sweep_interval_seconds=0.005)
-
-
-@pytest.fixture
-def store() -> FakeStore:
-    return FakeStore(SETTINGS, clock=FakeClock(running=True))
 
 
 class ConcurrencyLimit:

@@ -109,7 +109,8 @@ async def test_a_provider_with_one_call_at_a_time_gets_the_next_when_it_has_ende
     first = asyncio.create_task(provider.call(call("a", number=1)))
     await eventually(lambda: len(inner.calls) == 1)
     rest = [asyncio.create_task(provider.call(call(text, number=ord(text)))) for text in "bc"]
-    await asyncio.sleep(0.02)
+    (group,) = provider._groups.values()
+    await eventually(lambda: group._gathering is not None and group._gathering.texts == 2)
     assert len(inner.calls) == 1
     inner.open.set()
     assert [vector(answer) for answer in await asyncio.gather(first, *rest)] == ["a", "b", "c"]
