@@ -26,6 +26,8 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
+    """What a provider answered, in the shapes of OpenAI's API, whatever its own are: see `workers.result_shapes`."""
+
     body: bytes
     media_type: str  # "application/json", "audio/wav", "text/plain", ...
     upstream_request_id: str = ""

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
+from uuid import UUID
 
 import click
 
 from coatcheck.cli.beside import settings_of_stack
 from coatcheck.cli.filled import filled
+from shared.domain.ids import parse_job_id
 from shared.providers.config import ProviderConfig, configured
 from shared.settings.reading import load_settings
 from shared.settings.table import FIELDS, PREFIX, Settings, Use, describe, is_secret
@@ -101,3 +103,13 @@ def parsed(text: str) -> When:
         return When(span=timedelta(days, seconds))
     moment = datetime.fromisoformat(text)
     return When(moment=moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+class JobId(click.ParamType[UUID]):
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> UUID:
+        parsed = value if isinstance(value, UUID) else parse_job_id(value)
+        if parsed is None:
+            self.fail(f"'{value[:100]}' is no job id: one looks like 019ac0de-0000-7000-8000-000000000000", param, ctx)
+        return parsed

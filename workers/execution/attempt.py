@@ -17,12 +17,12 @@ from shared.domain.job import AttemptRecord, ClaimedJob
 from shared.domain.store_interface import WorkerStore
 from shared.domain.target import Target
 from shared.telemetry.metrics import JOB_FAILURES, PROVIDER_DURATION, PROVIDER_REQUESTS
+from workers.error_classification import internal
 from workers.execution.attempt_outcome import Deferred, Outcome, Retry, Succeeded, failed_with
 from workers.execution.provider_pauses import Pauses, channel_of
 from workers.execution.retry import RetryPolicy, asks_to_pause, defer_seconds, retry_in
-from workers.provider_errors import internal
 from workers.provider_interface import CALLS, Call, Calls, NoPlace, Provider, ProviderError
-from workers.providers.openai.result_shapes import shape_result
+from workers.result_shapes import shape_result
 
 log = logging.getLogger(__name__)
 

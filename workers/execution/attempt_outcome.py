@@ -14,9 +14,9 @@ from shared.domain.job import AttemptRecord, ClaimedJob, Finish, PayloadRef, Rec
 from shared.domain.store_interface import WorkerStore
 from shared.domain.target import Target
 from shared.telemetry.metrics import JOB_DURATION, JOBS_FINISHED
-from workers.provider_errors import internal
+from workers.error_classification import internal
 from workers.provider_interface import ProviderError
-from workers.providers.openai.result_shapes import shape_error
+from workers.result_shapes import shape_error
 
 job_log = logging.getLogger("coatcheck.jobs")
 

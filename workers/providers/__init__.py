@@ -1,1 +1,1 @@
-"""One module per kind of provider, all behind one protocol."""
+"""A folder for each kind of provider, all behind `workers.provider_interface`; local models have their own room."""

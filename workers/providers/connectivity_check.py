@@ -10,7 +10,7 @@ import msgspec
 from shared.providers.config import ProviderConfig
 from shared.providers.known import KNOWN_PROVIDERS, variable_stem
 from shared.providers.local_models import installed_models
-from workers import provider_errors
+from workers import error_classification
 from workers.provider_interface import ProviderError
 from workers.providers.openai.request_headers import fixed_headers, secrets_of
 from workers.providers.transport.exchange import Reply, Transport
@@ -59,7 +59,7 @@ async def check(config: ProviderConfig) -> CheckResult:
 def _judge(config: ProviderConfig, reply: Reply) -> tuple[bool, str, tuple[str, ...]]:
     if reply.status != 200:
         ok = reply.status in (404, 405) and _is_well_known_address(config)  # some have no list of models
-        error = provider_errors.from_answer(reply.status, reply.body, reply.headers, secrets_of(config))
+        error = error_classification.from_answer(reply.status, reply.body, reply.headers, secrets_of(config))
         return ok, f"{_meaning(config, error)} ({error.message[:200]})", ()
     try:
         models = tuple(model.id for model in msgspec.json.decode(reply.body, type=_ModelList).data)

@@ -22,7 +22,7 @@ from shared.telemetry.health import Health
 from shared.telemetry.process_report import keep_reporting, process_name
 from workers.loops import Loop, background, heartbeat, until_stopped
 from workers.provider_interface import ProviderError
-from workers.providers.openai.result_shapes import shape_error
+from workers.result_shapes import shape_error
 
 log = logging.getLogger(__name__)
 

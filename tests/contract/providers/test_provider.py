@@ -17,8 +17,8 @@ from shared.domain.target import Target
 from tests.support.servers.upstream import call_of, running_upstream
 from workers.provider_interface import Call, Provider, ProviderError
 from workers.providers.openai.provider import OpenAIProvider
-from workers.providers.openai.result_shapes import shape_result
 from workers.providers.scripted.provider import ScriptedProvider
+from workers.result_shapes import shape_result
 
 LIMIT = 4 * 1024 * 1024
 TYPES = [endpoint.request_type for endpoint in CATALOGUE]

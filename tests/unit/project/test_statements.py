@@ -18,7 +18,7 @@ from coatcheck_client import operations as client
 
 from coatcheck.cli import main as command_line
 from coatcheck.cli.client.batch import batch
-from coatcheck.cli.operate.jobs import dead
+from coatcheck.cli.operate.dead import dead
 from deploy.values_schema.__main__ import OTHER_VALUES
 from edge.api import poll
 from edge.http import stream_places
@@ -39,7 +39,7 @@ from shared.settings import checks
 from shared.settings.table import FIELDS, MIB, PREFIX, Settings, is_secret
 from shared.telemetry import process_report
 from tests.support.jobs import new_job
-from workers import provider_errors, provider_registry
+from workers import error_classification, provider_registry
 from workers.execution import intake, leases
 from workers.local_models import model_process, provider
 from workers.local_models.requests import chat, embeddings, speech, transcription
@@ -128,7 +128,7 @@ STATEMENTS: list[tuple[str, str, tuple[float, ...]]] = [
     ("providers.md", "texts and {} KB of them", (Limits(1).text_bytes / KB,)),
     ("providers.md", "faster than every {0} ms, the first of a call waits {0} ms", (Limits(1).wait * 1000,)),
     ("providers.md", "Local models do so by default ({} texts)", (provider_registry._LOCAL_BATCH_TEXTS,)),
-    ("providers.md", "shortened to {} characters", (provider_errors.MAX_MESSAGE_CHARACTERS,)),
+    ("providers.md", "shortened to {} characters", (error_classification.MAX_MESSAGE_CHARACTERS,)),
     ("local-models.md", "a text or up to {} texts", (embeddings.MAX_TEXTS,)),
     ("local-models.md", "The first {} tokens of a text are read", (embeddings.MAX_TOKENS,)),
     ("local-models.md", "`dimensions`: {} or nothing", (embeddings.DIMENSIONS,)),

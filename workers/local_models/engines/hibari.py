@@ -6,9 +6,9 @@ import wave
 import numpy as np
 from hibari import SAMPLE_RATE, Hibari
 
+from workers.error_classification import bad_request
 from workers.local_models.requests.speech import VOICE, read_request
 from workers.local_models.requests.task import Task
-from workers.provider_errors import bad_request
 from workers.provider_interface import Answer
 
 _SEED = 0  # for the breath noise: a call that is made twice gives the same bytes

@@ -12,10 +12,10 @@ from PIL import ExifTags, Image, ImageOps
 from rapidocr import RapidOCR
 
 from shared.domain.schemas import Ocr
+from workers.error_classification import bad_request
 from workers.local_models.engines import package_directory
 from workers.local_models.engines.reading_order import markdown
 from workers.local_models.requests.task import Task, json_answer
-from workers.provider_errors import bad_request
 from workers.provider_interface import Answer
 
 _MAX_PIXELS = 40_000_000

@@ -8,11 +8,11 @@ import av
 import numpy as np
 from faster_whisper import WhisperModel
 
+from workers.error_classification import bad_request
 from workers.local_models.engines import package_directory
 from workers.local_models.requests import transcription
 from workers.local_models.requests.task import Task
 from workers.local_models.requests.transcription import MAX_SECONDS, SAMPLE_RATE, Heard, Segment, Word, windows
-from workers.provider_errors import bad_request
 from workers.provider_interface import Answer
 
 _SEEKS_PER_SECOND = 100

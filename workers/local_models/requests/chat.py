@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from shared.domain.schemas import ChatCompletion, JsonBody, Message, Object, Responses, TextCompletion
-from workers.provider_errors import bad_request
+from workers.error_classification import bad_request
 from workers.provider_interface import ProviderError
 
 CONTEXT_TOKENS = 2048

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from shared.domain.schemas import Document, Embedding, Rerank
+from workers.error_classification import bad_request
 from workers.local_models.requests.task import Task, json_answer
-from workers.provider_errors import bad_request
 from workers.provider_interface import Answer
 
 Stop = Callable[[], None]

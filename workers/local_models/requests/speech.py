@@ -3,8 +3,8 @@
 from typing import Literal, NamedTuple
 
 from shared.domain.schemas import Speech
+from workers.error_classification import bad_request
 from workers.local_models.requests.task import Task
-from workers.provider_errors import bad_request
 
 VOICE = "heart"
 MAX_CHARACTERS = 4096

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from shared.domain.form import Form, FormError, parse_form
-from workers.provider_errors import bad_request
+from workers.error_classification import bad_request
 from workers.provider_interface import Answer, Call, ProviderError
 from workers.providers.openai import request_bodies
 

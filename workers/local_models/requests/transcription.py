@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 
 from shared.domain.form import Form, FormError
+from workers.error_classification import bad_request
 from workers.local_models.requests.task import json_answer
-from workers.provider_errors import bad_request
 from workers.provider_interface import Answer
 
 MAX_SECONDS = 30 * 60

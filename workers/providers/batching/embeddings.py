@@ -9,7 +9,7 @@ import msgspec
 
 from shared.domain.catalogue import BY_TYPE
 from shared.domain.content import Content
-from workers import provider_errors
+from workers import error_classification
 from workers.provider_interface import Answer, Call, ProviderError
 from workers.providers.openai.request_bodies import Fields, read_fields
 
@@ -103,10 +103,10 @@ def split(answer: Answer, parts: Sequence[Part]) -> list[Answer]:
         fields = read_fields(answer.body) if answer.fields is None else dict(answer.fields)
         vectors = _in_order(msgspec.json.decode(fields["data"], type=list[Fields]))
     except (ValueError, KeyError) as error:
-        raise provider_errors.bad_answer(f"not the JSON of a batch of embeddings: {error}") from None
+        raise error_classification.bad_answer(f"not the JSON of a batch of embeddings: {error}") from None
     texts = sum(len(part.texts) for part in parts)
     if len(vectors) != texts:
-        raise provider_errors.bad_answer(f"{len(vectors)} vectors for {texts} texts")
+        raise error_classification.bad_answer(f"{len(vectors)} vectors for {texts} texts")
     usages = _usages(fields.pop("usage", None), [part.size for part in parts])
     answers, start = [], 0
     for part, usage in zip(parts, usages, strict=True):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from shared.telemetry.metrics import EMBEDDING_BATCH
-from workers import provider_errors
+from workers import error_classification
 from workers.provider_interface import CALLS, Answer, Call, Calls, Provider, ProviderError
 from workers.providers.batching.embeddings import Key, Limits, Part, batch_wait, concerns_each, merge, part_of, split
 
@@ -177,7 +177,7 @@ class _Group:
             raise Divisible(error) from error
         except Exception as error:
             log.exception("a batch of %d embedding calls failed in an unforeseen way", len(members))
-            raise Divisible(provider_errors.internal(f"the batch failed: {type(error).__name__}")) from error
+            raise Divisible(error_classification.internal(f"the batch failed: {type(error).__name__}")) from error
         try:
             return split(answer, parts)
         except ProviderError as error:

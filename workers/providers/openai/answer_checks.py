@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from workers.provider_errors import bad_answer, from_upstream_error, read_upstream_error, redact
+from workers.error_classification import bad_answer, from_upstream_error, read_upstream_error, redact
 from workers.providers.openai.request_bodies import Fields, read_fields
 
 MAIN_FIELD = {

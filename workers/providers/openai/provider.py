@@ -9,10 +9,10 @@ import httpx
 
 from shared.domain.catalogue import BY_TYPE
 from shared.providers.config import ProviderConfig
-from workers import provider_errors
+from workers import error_classification
 from workers.answer_memory_budget import AnswerMemory
 from workers.provider_interface import Answer, Call, ProviderError
-from workers.providers.openai import answer_checks, request_bodies, result_shapes
+from workers.providers.openai import answer_checks, request_bodies, rerank_answers
 from workers.providers.openai.request_headers import call_headers, fixed_headers, secrets_of
 from workers.providers.transport.exchange import Reply, Transport
 
@@ -39,7 +39,7 @@ class OpenAIProvider:
             raise
         except Exception as error:
             _log.exception("provider call failed in an unforeseen way", extra={"provider": self._config.name})
-            raise provider_errors.internal(f"the call to the provider failed: {type(error).__name__}") from error
+            raise error_classification.internal(f"the call to the provider failed: {type(error).__name__}") from error
 
     async def close(self) -> None:
         await self.transport.close()
@@ -53,7 +53,7 @@ class OpenAIProvider:
 
     def _answer(self, call: Call, reply: Reply) -> Answer:
         if reply.status not in (200, 201):
-            raise provider_errors.from_answer(reply.status, reply.body, reply.headers, self._secrets)
+            raise error_classification.from_answer(reply.status, reply.body, reply.headers, self._secrets)
         media_type = reply.headers.get("content-type") or _look_of(reply.body)
         body = self._uniform_rerank(call, reply, media_type) if call.request_type == "rerank" else reply.body
         fields = answer_checks.require_answer(call.request_type, media_type, body, self._secrets)
@@ -61,10 +61,10 @@ class OpenAIProvider:
 
     def _uniform_rerank(self, call: Call, reply: Reply, media_type: str) -> bytes:
         try:
-            return result_shapes.uniform_rerank(reply.body, call.content.data)
+            return rerank_answers.uniform_rerank(reply.body, call.content.data)
         except (ValueError, RecursionError) as error:
             answer_checks.require_answer("rerank", media_type, reply.body, self._secrets)  # it may be an error in words
-            raise provider_errors.bad_answer(f"not the JSON of rerank: {error}") from None
+            raise error_classification.bad_answer(f"not the JSON of rerank: {error}") from None
 
 
 def _url(config: ProviderConfig, request_type: str) -> str:
@@ -78,4 +78,4 @@ def _look_of(body: bytes) -> str:
 
 def _request_id(headers: Mapping[str, str], secrets: Collection[str]) -> str:
     found = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), "")
-    return provider_errors.redact(found, secrets)[:128]
+    return error_classification.redact(found, secrets)[:128]

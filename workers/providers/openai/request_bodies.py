@@ -8,7 +8,7 @@ import msgspec
 
 from shared.domain.catalogue import BY_TYPE
 from shared.domain.form import Part, encode_form, parse_form
-from workers import provider_errors
+from workers import error_classification
 from workers.provider_interface import Call
 
 Fields = dict[str, msgspec.Raw]
@@ -48,7 +48,7 @@ def _json(call: Call, provider: str) -> bytes:
         fields = read_fields(call.content.data)
         overrides = read_fields(call.params) if call.params else {}
     except ValueError as error:
-        raise provider_errors.bad_request(f"the stored request is no JSON object: {error}") from None
+        raise error_classification.bad_request(f"the stored request is no JSON object: {error}") from None
     known = BY_TYPE[call.request_type].known_fields
     kept = {name: value for name, value in fields.items() if call.extra_params or name in known}
     kept.update(overrides)
@@ -60,7 +60,7 @@ def _json(call: Call, provider: str) -> bytes:
         try:
             adapt(kept, provider)
         except ValueError as error:
-            raise provider_errors.bad_request(f"the request does not fit {call.request_type}: {error}") from None
+            raise error_classification.bad_request(f"the request does not fit {call.request_type}: {error}") from None
     return msgspec.json.encode(kept)
 
 
@@ -69,7 +69,7 @@ def _form(call: Call) -> tuple[str, bytes]:
         overrides = _overrides(call.params)
         parts = parse_form(call.content.data, call.content.content_type, **_BOUNDS).parts
     except ValueError as error:
-        raise provider_errors.bad_request(f"the stored request is no form: {error}") from None
+        raise error_classification.bad_request(f"the stored request is no form: {error}") from None
     texts = {**overrides, "model": call.model.encode()}
     replaced = {*texts, *_OURS}
     kept: list[Part] = []

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import msgspec
 
 from shared.providers.known import did_you_mean
-from workers import provider_errors
+from workers import error_classification
 from workers.provider_interface import Answer, Call, ProviderError
 from workers.providers.scripted.answers import answer_to, read_request
 
@@ -128,13 +128,13 @@ class ScriptedProvider:
         try:
             script = parse_script(call.model)
         except ScriptError as error:
-            raise provider_errors.bad_request(str(error)) from None
+            raise error_classification.bad_request(str(error)) from None
         try:
             async with asyncio.timeout(call.timeout) as deadline:
                 return await self._play(call, script)
         except TimeoutError:
             if deadline.expired():
-                raise provider_errors.timed_out(call.timeout) from None
+                raise error_classification.timed_out(call.timeout) from None
             raise
 
     async def close(self) -> None:
@@ -151,26 +151,26 @@ class ScriptedProvider:
         try:
             answer = answer_to(call.request_type, read_request(call.content), call.model, script.size)
         except ValueError as error:
-            raise provider_errors.bad_request(str(error)) from None
+            raise error_classification.bad_request(str(error)) from None
         if len(answer.body) > self._max_body_bytes:
-            raise provider_errors.too_large(self._max_body_bytes)
+            raise error_classification.too_large(self._max_body_bytes)
         return answer
 
     def _error(self, failure: Failure) -> ProviderError:
         """What a client of the scripted upstream would make of the same failure."""
         if failure.mode in ("bomb", "huge"):
-            return provider_errors.too_large(self._max_body_bytes)
+            return error_classification.too_large(self._max_body_bytes)
         if failure.mode in ("reset", "cut"):
-            return provider_errors.connection_failed(f"scripted {failure.mode} in the middle of the answer")
+            return error_classification.connection_failed(f"scripted {failure.mode} in the middle of the answer")
         if failure.mode in ("truncate", "page"):
-            return provider_errors.bad_answer(f"scripted {failure.mode}")
+            return error_classification.bad_answer(f"scripted {failure.mode}")
         if failure.mode == "html":
             page = b"<html><h1>502 Bad Gateway</h1></html>"
-            return provider_errors.from_answer(502, page, {"content-type": "text/html"})
+            return error_classification.from_answer(502, page, {"content-type": "text/html"})
         status = 502 if failure.mode == "error200" else failure.status
-        return provider_errors.from_upstream_error(status, scripted_upstream_error(status), failure.retry_after)
+        return error_classification.from_upstream_error(status, scripted_upstream_error(status), failure.retry_after)
 
 
-def scripted_upstream_error(status: int) -> provider_errors.UpstreamError:
+def scripted_upstream_error(status: int) -> error_classification.UpstreamError:
     kind = "rate_limit_error" if status == 429 else "invalid_request_error" if status < 500 else "server_error"
-    return provider_errors.UpstreamError(f"scripted failure {status}", kind, f"scripted_{status}")
+    return error_classification.UpstreamError(f"scripted failure {status}", kind, f"scripted_{status}")

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from shared.providers.config import ProviderConfig
-from workers import provider_errors
+from workers import error_classification
 from workers.answer_memory_budget import AnswerMemory
 from workers.provider_interface import CALLS, Calls, ProviderError
 from workers.providers.transport.direct import DirectTransport
@@ -68,7 +68,7 @@ class Transport:
                     return await self._exchange(request, lambda size: room.up_to(size, deadline))
         except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
             if deadline.expired():
-                raise provider_errors.timed_out(seconds) from None
+                raise error_classification.timed_out(seconds) from None
             raise self._failure(error) from None
         finally:
             self._slots.release()
@@ -83,7 +83,7 @@ class Transport:
             async with asyncio.timeout(seconds):
                 await self._slots.acquire()
         except TimeoutError:
-            raise provider_errors.no_slot(seconds) from None
+            raise error_classification.no_slot(seconds) from None
         return True
 
     async def close(self) -> None:
@@ -122,10 +122,11 @@ class Transport:
     def _failure(self, error: Exception) -> ProviderError:
         cause = error.__cause__ or error  # httpx-aiohttp's own mapping takes a reset for a connect time-out
         if isinstance(cause, (aiohttp.ServerTimeoutError, httpx.ConnectTimeout)):
-            return provider_errors.connect_timed_out(self._connect_seconds)
+            return error_classification.connect_timed_out(self._connect_seconds)
         if isinstance(cause, (aiohttp.ClientConnectorCertificateError, ssl.SSLCertVerificationError)):
-            return provider_errors.connection_failed(f"{error}; set ca_file if this is your own CA", retryable=False)
-        return provider_errors.connection_failed(reason(error))
+            fix = f"{error}; set ca_file if this is your own CA"
+            return error_classification.connection_failed(fix, retryable=False)
+        return error_classification.connection_failed(reason(error))
 
 
 @cache
@@ -139,7 +140,7 @@ class BoundedBody:
 
     def __init__(self, encoding: str, limit: int) -> None:
         if encoding not in ("", "identity", "gzip", "x-gzip"):
-            raise provider_errors.bad_answer(f"content-encoding {encoding[:40]!r} was not asked for")
+            raise error_classification.bad_answer(f"content-encoding {encoding[:40]!r} was not asked for")
         self._unzip = zlib.decompressobj(wbits=_GZIP) if encoding.endswith("gzip") else None
         self._pieces: list[bytes] = []
         self._limit = self._left = limit
@@ -160,12 +161,12 @@ class BoundedBody:
                 yield self._keep(self._unzip.decompress(piece, min(self._left + 1, _STEP_BYTES)))
                 piece = self._unzip.unused_data if self._unzip.eof else self._unzip.unconsumed_tail
         except zlib.error as error:
-            raise provider_errors.bad_answer(f"broken gzip: {error}") from None
+            raise error_classification.bad_answer(f"broken gzip: {error}") from None
 
     def finish(self) -> bytes:
         """The whole body. Raises ProviderError when the zip ends too early."""
         if self._unzip is not None and self._pieces and not self._unzip.eof:
-            raise provider_errors.bad_answer("gzip that ends too early")
+            raise error_classification.bad_answer("gzip that ends too early")
         return self.start()
 
     def start(self) -> bytes:
@@ -181,11 +182,11 @@ class BoundedBody:
 async def _read(encoding: str, stream: httpx.AsyncByteStream, length: int, limit: int, room: Room) -> bytes:
     """The whole body. Raises ProviderError when it is larger than `limit` or cannot be decoded."""
     if length > limit:
-        raise provider_errors.too_large(limit)
+        raise error_classification.too_large(limit)
     body = BoundedBody(encoding, limit)
     await room(length)
     if not await _feed(body, stream, room):
-        raise provider_errors.too_large(limit)
+        raise error_classification.too_large(limit)
     return body.finish()
 
 

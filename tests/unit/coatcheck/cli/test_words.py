@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from coatcheck.cli.operate.doctor import MAX_WAIT_SECONDS, _chunks, _clock, _keys, _workers
-from coatcheck.cli.operate.jobs import _story
+from coatcheck.cli.operate.job import _story
 from coatcheck.cli.operate.providers import chosen as chosen_providers
 from coatcheck.cli.output import table
 from coatcheck.cli.run.components import chosen

@@ -16,11 +16,11 @@ from shared.domain.target import Target
 from shared.settings.table import Settings
 from tests.support.fakes.store import FakeClock, FakeStore
 from tests.support.jobs import claimed_job
+from workers.error_classification import no_slot
 from workers.execution.attempt import Attempts
 from workers.execution.attempt_outcome import Deferred, Failed, Retry, Succeeded
 from workers.execution.provider_pauses import Pauses
 from workers.execution.retry import RetryPolicy
-from workers.provider_errors import no_slot
 from workers.provider_interface import Answer, Call, ProviderError
 
 EMBEDDING = b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5]}]}'

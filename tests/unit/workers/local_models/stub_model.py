@@ -4,8 +4,8 @@ import os
 import time
 from pathlib import Path
 
+from workers.error_classification import bad_request
 from workers.local_models.requests.task import Task
-from workers.provider_errors import bad_request
 from workers.provider_interface import Answer
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from shared.providers.config import ProviderConfig
 from shared.providers.known import KNOWN_PROVIDERS
-from workers import provider_errors
+from workers import error_classification
 from workers.providers.scripted.provider import MODES, Script
 
 PAGE = (Path(__file__).parents[4] / "docs" / "providers.md").read_text()
@@ -35,7 +35,7 @@ def test_every_word_of_a_script_is_explained() -> None:
 
 @pytest.mark.parametrize("status", range(400, 600))
 def test_the_table_of_failures_is_what_happens(status: int) -> None:
-    error = provider_errors.from_answer(status, b"", {})
+    error = error_classification.from_answer(status, b"", {})
     rows = [line.split("|")[1:-1] for line in PAGE.splitlines() if line.startswith("|") and line.count("|") == 5]
     exact = [row for row in rows if str(status) in row[0].replace(",", " ").split()]
     others = "any other 4xx" if status < 500 else "any other 5xx"

@@ -14,7 +14,7 @@ from shared.domain.target import Target
 from workers.provider_interface import Answer, Call, ProviderError
 from workers.providers.batching.embeddings import Limits, Part, apportion, batch_wait, merge, part_of, split
 from workers.providers.openai.request_bodies import read_fields
-from workers.providers.openai.result_shapes import shape_result
+from workers.result_shapes import shape_result
 
 LIMITS = Limits(64)
 TEXTS = st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=5)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.jobs import eventually
 from tests.unit.workers.providers.batching.test_embeddings import answered, call
-from workers import provider_errors
+from workers import error_classification
 from workers.provider_interface import CALLS, Answer, Call, Calls, ProviderError
 from workers.providers.batching.embeddings import Limits
 from workers.providers.batching.provider import BatchingProvider
@@ -119,7 +119,7 @@ async def test_a_provider_with_one_call_at_a_time_gets_the_next_when_it_has_ende
 
 async def test_a_poison_text_fails_alone() -> None:
     inner = Inner()
-    inner.refuse = lambda texts: provider_errors.bad_request("poison") if "p" in texts else None
+    inner.refuse = lambda texts: error_classification.bad_request("poison") if "p" in texts else None
     provider = BatchingProvider(inner, Limits(8))
     outcomes = await together(*(provider.call(call(text, number=ord(text))) for text in "apb"))
     assert [outcome if isinstance(outcome, ProviderError) else vector(outcome) for outcome in outcomes] == [  # type: ignore[arg-type]
@@ -134,7 +134,7 @@ async def test_a_poison_text_fails_alone() -> None:
 
 async def test_a_poison_text_among_many_costs_a_few_calls_and_one_at_a_time() -> None:
     inner = Inner()
-    inner.refuse = lambda texts: provider_errors.bad_request("poison") if "poison" in texts else None
+    inner.refuse = lambda texts: error_classification.bad_request("poison") if "poison" in texts else None
     made, under_way, most = inner.call, 0, 0
 
     async def watched(call: Call) -> Answer:
@@ -157,13 +157,13 @@ async def test_a_poison_text_among_many_costs_a_few_calls_and_one_at_a_time() ->
 
 
 FOR_EACH = {
-    "500": provider_errors.from_answer(500, b"", {}),
-    "503": provider_errors.from_answer(503, b"", {}),
-    "401": provider_errors.from_answer(401, b"", {}),
-    "402": provider_errors.from_answer(402, b"", {}),
-    "404": provider_errors.from_answer(404, b"", {}),
-    "reset": provider_errors.connection_failed("reset"),
-    "timed out": provider_errors.timed_out(60.0),
+    "500": error_classification.from_answer(500, b"", {}),
+    "503": error_classification.from_answer(503, b"", {}),
+    "401": error_classification.from_answer(401, b"", {}),
+    "402": error_classification.from_answer(402, b"", {}),
+    "404": error_classification.from_answer(404, b"", {}),
+    "reset": error_classification.connection_failed("reset"),
+    "timed out": error_classification.timed_out(60.0),
 }
 
 
@@ -182,7 +182,7 @@ async def test_the_time_of_a_call_bounds_all_that_is_made_of_it() -> None:
 
     def slow(texts: list[str]) -> ProviderError | None:
         time.sleep(0.03)  # longer than a call may take
-        return provider_errors.bad_request("no batches here") if len(texts) > 1 else None
+        return error_classification.bad_request("no batches here") if len(texts) > 1 else None
 
     inner.refuse = slow
     provider = BatchingProvider(inner, Limits(8))
@@ -194,7 +194,7 @@ async def test_the_time_of_a_call_bounds_all_that_is_made_of_it() -> None:
 
 async def test_what_is_left_of_the_time_bounds_the_second_try() -> None:
     inner = Inner()
-    inner.refuse = lambda texts: provider_errors.bad_request("no batches here") if len(texts) > 1 else None
+    inner.refuse = lambda texts: error_classification.bad_request("no batches here") if len(texts) > 1 else None
     provider = BatchingProvider(inner, Limits(8))
     await asyncio.gather(provider.call(call("a", number=1)), provider.call(call("b", number=2)))
     assert [each.timeout < 60.0 for each in inner.calls] == [False, True, True]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from shared.domain.catalogue import CATALOGUE
 from shared.domain.target import Target
 from workers.provider_interface import Answer, ProviderError
-from workers.providers.openai import answer_checks, result_shapes
-from workers.providers.openai.result_shapes import shape_error, shape_result
+from workers.providers.openai import answer_checks, rerank_answers
+from workers.result_shapes import shape_error, shape_result
 
 TYPES = [endpoint.request_type for endpoint in CATALOGUE]
 
@@ -210,7 +210,7 @@ REQUEST = b'{"query":"q","documents":["a",{"text":"b","id":"2","meta":{"k":[1]}}
     ],
 )
 def test_every_servers_rerank_answer_reads_the_same(answer: bytes) -> None:
-    assert msgspec.json.decode(result_shapes.uniform_rerank(answer, REQUEST)) == {
+    assert msgspec.json.decode(rerank_answers.uniform_rerank(answer, REQUEST)) == {
         "id": "r",
         "results": [
             {"index": 1, "relevance_score": 0.9, "document": {"text": "b", "id": "2", "meta": {"k": [1]}}},
@@ -222,10 +222,10 @@ def test_every_servers_rerank_answer_reads_the_same(answer: bytes) -> None:
 def test_documents_come_back_only_when_asked_for() -> None:
     request = REQUEST.replace(b"true", b"false")
     answer = b'[{"index":0,"score":0.5,"document":"a"}]'
-    assert result_shapes.uniform_rerank(answer, request) == b'{"results":[{"index":0,"relevance_score":0.5}]}'
+    assert rerank_answers.uniform_rerank(answer, request) == b'{"results":[{"index":0,"relevance_score":0.5}]}'
 
 
 @pytest.mark.parametrize("answer", [b"{}", b"7", b'{"results":7}', b'{"results":[{"index":2}]}', b'{"results":[{}]}'])
 def test_a_rerank_answer_that_points_nowhere_is_none(answer: bytes) -> None:
     with pytest.raises(ValueError):
-        result_shapes.uniform_rerank(answer, REQUEST)
+        rerank_answers.uniform_rerank(answer, REQUEST)

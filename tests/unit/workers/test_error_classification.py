@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers import provider_errors
+from workers import error_classification
 from workers.provider_interface import ProviderError
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -29,7 +29,7 @@ VOCABULARY = {
 
 
 def from_json(status: int, body: object) -> ProviderError:
-    return provider_errors.from_answer(status, msgspec.json.encode(body), JSON)
+    return error_classification.from_answer(status, msgspec.json.encode(body), JSON)
 
 
 @pytest.mark.parametrize(
@@ -64,15 +64,15 @@ def test_type_code_and_param_are_kept_and_numbers_become_texts() -> None:
 
 
 def test_text_that_is_no_json_is_the_message() -> None:
-    assert provider_errors.from_answer(500, b"upstream  is\n sad", {}).message == "upstream is sad"
-    assert provider_errors.from_answer(500, b"", {}).message == "the provider answered HTTP 500"
-    assert provider_errors.from_answer(500, b"\xff\xfe", {}).message
+    assert error_classification.from_answer(500, b"upstream  is\n sad", {}).message == "upstream is sad"
+    assert error_classification.from_answer(500, b"", {}).message == "the provider answered HTTP 500"
+    assert error_classification.from_answer(500, b"\xff\xfe", {}).message
 
 
 def test_a_page_is_told_by_type_or_look_and_shortened() -> None:
     page = b"<!DOCTYPE html><html><style>p{}</style><h1>502 Bad Gateway</h1>" + b"<p>lorem</p>" * 5000
     for headers in ({"content-type": "text/html; charset=utf-8"}, {}):
-        error = provider_errors.from_answer(502, page, headers)
+        error = error_classification.from_answer(502, page, headers)
         assert error.message.startswith("an HTML page came back: 502 Bad Gateway")
         assert len(error.message) < 400
 
@@ -84,18 +84,20 @@ def test_an_account_without_money_is_no_rate_limit() -> None:
 
 def test_a_secret_never_comes_back_even_cut_in_half() -> None:
     secret = "sk-0123456789abcdef"
-    for padding in range(provider_errors.MAX_MESSAGE_CHARACTERS - 30, provider_errors.MAX_MESSAGE_CHARACTERS + 5):
+    for padding in range(
+        error_classification.MAX_MESSAGE_CHARACTERS - 30, error_classification.MAX_MESSAGE_CHARACTERS + 5
+    ):
         body = {"error": {"message": "x" * padding + secret, "type": secret, "code": secret, "param": secret}}
-        error = provider_errors.from_answer(401, msgspec.json.encode(body), JSON, {secret})
+        error = error_classification.from_answer(401, msgspec.json.encode(body), JSON, {secret})
         assert "0123" not in f"{error.message} {error.type} {error.code} {error.param}"
 
 
 @given(st.integers(300, 599), st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_any_answer_becomes_a_bounded_error_of_the_vocabulary(status: int, body: bytes) -> None:
-    error = provider_errors.from_answer(status, body, {})
+    error = error_classification.from_answer(status, body, {})
     assert error.error_type in VOCABULARY
     assert 400 <= error.status_code <= 599
-    assert 0 < len(error.message) <= provider_errors.MAX_MESSAGE_CHARACTERS + 3
+    assert 0 < len(error.message) <= error_classification.MAX_MESSAGE_CHARACTERS + 3
     assert error.retryable == (
         error.status_code in (408, 409, 425, 429) or (error.status_code >= 500 and status >= 400)
     )
@@ -119,16 +121,16 @@ def test_any_answer_becomes_a_bounded_error_of_the_vocabulary(status: int, body:
     ],
 )
 def test_retry_after_is_seconds_or_a_date(headers: dict[str, str], seconds: float | None) -> None:
-    assert provider_errors.read_retry_after(headers, NOW) == seconds
+    assert error_classification.read_retry_after(headers, NOW) == seconds
 
 
 def test_retry_after_means_nothing_where_trying_again_does_not_help() -> None:
-    assert provider_errors.from_answer(400, b"", {"retry-after": "7"}).retry_after is None
-    assert provider_errors.from_answer(503, b"", {"retry-after": "7"}).retry_after == 7
+    assert error_classification.from_answer(400, b"", {"retry-after": "7"}).retry_after is None
+    assert error_classification.from_answer(503, b"", {"retry-after": "7"}).retry_after == 7
 
 
 def test_a_hostile_page_takes_no_time() -> None:
     started = datetime.now(UTC)
     for body in (b"<" * 60_000, b"<script" * 8000, b"<style>" * 8000):
-        provider_errors.from_answer(500, b"<html>" + body, {})
+        error_classification.from_answer(500, b"<html>" + body, {})
     assert datetime.now(UTC) - started < timedelta(seconds=2)
