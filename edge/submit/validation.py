@@ -25,7 +25,7 @@ from shared.domain.schemas import JsonBody, Object
 from shared.domain.target import Target
 from shared.providers.config import ProviderConfig
 from shared.providers.local_models import not_for
-from shared.providers.targets import ModelError, parse_fallbacks, split_model
+from shared.providers.model_names import ModelError, parse_fallbacks, split_model
 
 LARGE_BODY = 256 * 1024
 """Bodies above this many bytes are read in a thread, one at a time."""

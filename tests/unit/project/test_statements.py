@@ -33,7 +33,7 @@ from shared.domain.target import Target
 from shared.kafka import notification
 from shared.mongo.documents import codec, payloads, transitions
 from shared.mongo.documents.layout import StoredHistory, StoredJob, StoredLease, StoredView
-from shared.providers import targets
+from shared.providers import model_names
 from shared.providers.config import ProviderConfig
 from shared.settings import checks
 from shared.settings.table import FIELDS, MIB, PREFIX, Settings, is_secret
@@ -89,7 +89,7 @@ STATEMENTS: list[tuple[str, str, tuple[float, ...]]] = [
     ("compatibility.md", "request body {} MB", (S.max_request_bytes / MIB,)),
     ("compatibility.md", "`model` {} printable characters", (validation.MAX_MODEL_CHARACTERS,)),
     ("compatibility.md", "{} fallbacks, {} parts of a form", (
-        targets.MAX_FALLBACKS, inspect.signature(parse_form).parameters["max_parts"].default)),
+        model_names.MAX_FALLBACKS, inspect.signature(parse_form).parameters["max_parts"].default)),
     ("compatibility.md", "values in a JSON body above {} KB", (validation.LARGE_BODY / KB,)),
     ("compatibility.md", "after at most N and {} seconds", (poll.MAX_WAIT_SECONDS,)),
     ("compatibility.md", "after {} s (`sync_wait_seconds`)", (S.sync_wait_seconds,)),
@@ -98,7 +98,7 @@ STATEMENTS: list[tuple[str, str, tuple[float, ...]]] = [
     ("abuse.md", "below {} KB/s too", (stream_places.LEAST_RATE / KB,)),
     ("abuse.md", "{} MB of each in memory, and up to {} MB apart", (
         result_stream.CHUNK_BYTES / MIB, result_stream.SMALL_BYTES / MIB)),
-    ("abuse.md", "unusable ones | 202, what cannot be used is dropped, at most {} count", (targets.MAX_FALLBACKS,)),
+    ("abuse.md", "unusable ones | 202, what cannot be used is dropped, at most {} count", (model_names.MAX_FALLBACKS,)),
     # The life of a job
     ("guarantees.md", "defaults ({} + {} + {}) x (1 + fallbacks)", (S.max_failures, S.max_crashes, S.max_releases)),
     ("job-lifecycle.md", "bounds them all, {} hours unless", (S.job_deadline_seconds / 3600,)),

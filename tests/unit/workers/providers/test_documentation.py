@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from shared.providers.config import ProviderConfig
+from shared.providers.config import DERIVED, ProviderConfig
 from shared.providers.known import KNOWN_PROVIDERS
 from workers import error_classification
 from workers.providers.scripted.provider import MODES, Script
@@ -24,7 +24,7 @@ def test_every_known_provider_is_listed_with_key_and_address(name: str) -> None:
 
 
 def test_every_setting_of_a_provider_is_shown() -> None:
-    for field in set(ProviderConfig.__struct_fields__) - {"name", "kind", "api_key"}:
+    for field in set(ProviderConfig.__struct_fields__) - {*DERIVED, "kind", "api_key"}:
         assert f"{field} = " in PAGE or f"{field}`" in PAGE, field
 
 

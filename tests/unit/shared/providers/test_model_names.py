@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.domain.target import Target
 from shared.providers.config import ProviderConfig, configured
-from shared.providers.targets import MAX_FALLBACKS, MAX_PARAMS_BYTES, ModelError, parse_fallbacks, split_model
+from shared.providers.model_names import MAX_FALLBACKS, MAX_PARAMS_BYTES, ModelError, parse_fallbacks, split_model
 
 PROVIDERS = configured(
     {
