@@ -12,7 +12,7 @@ from uuid import UUID
 from shared.domain.queue_name import Priority, QueueName
 from workers.scheduling.channels import Channel, Channels
 from workers.scheduling.fair_shares import Account, FairShares
-from workers.scheduling.lane import Candidate, Lane
+from workers.scheduling.runnable import Candidate, Runnable
 from workers.scheduling.waiting import ALL_ENTRIES, CLOSED_ENTRIES, QUEUE_ENTRIES, Entry, Queue, Waiting
 
 AGED_SHARE = 0.1
@@ -47,7 +47,7 @@ class Scheduler:
         self.channels = Channels(slots)
         self._waiting = Waiting(most)
         self._shares = FairShares(weight_of)
-        self._lanes = {priority: Lane() for priority in Priority}
+        self._runnable = {priority: Runnable() for priority in Priority}
         self._placed: dict[Queue, tuple[Account, Channel]] = {}
         self._routes: dict[str, dict[Queue, None]] = {}
         self._taken: dict[UUID, Taken] = {}
@@ -95,7 +95,7 @@ class Scheduler:
         placed = self._placed.get(queue)
         if placed and placed[1] is not way:
             account, channel = self._placed.pop(queue)
-            self._lanes[queue.name.priority].remove(queue, account, channel)
+            self._runnable[queue.name.priority].remove(queue, account, channel)
             account.waiting -= 1
             channel.waiting -= 1
             self._shares.left(account)
@@ -104,7 +104,7 @@ class Scheduler:
             account.waiting += 1
             way.waiting += 1
             self._placed[queue] = account, way
-            self._lanes[queue.name.priority].add(queue, account, way)
+            self._runnable[queue.name.priority].add(queue, account, way)
         if not queue.entries and not (queue.incomplete and self._way(queue)):
             self._forget(queue)  # of a closed one the sweep knows
 
@@ -151,7 +151,7 @@ class Scheduler:
 
     def _next(self, has_room: Callable[[Channel], bool], database_now: float) -> Candidate | None:
         """By priority, but a share for those of lower ones that have waited for long."""
-        found = [(priority, each) for priority, lane in self._lanes.items() if (each := lane.next(has_room))]
+        found = [(priority, each) for priority, queues in self._runnable.items() if (each := queues.next(has_room))]
         if len(found) < 2:
             return found[0][1] if found else None
         self._aged_credit = min(_MOST_AGED_CREDIT, self._aged_credit + AGED_SHARE)
@@ -202,8 +202,8 @@ class Scheduler:
         if self._taken.get(taken.entry.id) is taken:
             del self._taken[taken.entry.id]
         self._shares.correct(account, correction)
-        for lane in self._lanes.values():
-            lane.moved(account)
+        for queues in self._runnable.values():
+            queues.moved(account)
         account.held -= 1
         channel.held -= 1
         self._shares.left(account)

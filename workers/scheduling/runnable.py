@@ -67,7 +67,9 @@ class Candidate:
         return self.account.used, self.channel.held, self.queue.entries[0].due
 
 
-class Lane:
+class Runnable:
+    """Candidates are compared across channels; a channel without room offers none."""
+
     def __init__(self) -> None:
         self._lines: dict[Channel, _Line] = {}
 
