@@ -131,9 +131,7 @@ def quantile(durations: Mapping[str, int], share: float) -> float | None:
 
 def concerns(modalities: Sequence[Modality], processes: Sequence[Process], paused: Sequence[Paused]) -> list[Concern]:
     of_providers = (
-        Concern(
-            f"{pause.channel} asked for fewer calls: paused for {pause.seconds:.0f} s more.", "CoatcheckProviderPaused"
-        )
+        Concern(f"{pause.channel} is paused for {pause.seconds:.0f} s more.", "CoatcheckProviderPaused")
         for pause in paused
     )
     return [*_of_processes(processes), *_of_jobs(modalities, processes), *of_providers]

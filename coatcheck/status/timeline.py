@@ -48,7 +48,7 @@ def timeline(history: Mapping[str, Any], now: datetime) -> Timeline:
 
 
 def paused_of(history: Mapping[str, Any], paused: Mapping[str, float]) -> dict[str, float]:
-    """The pauses that a waiting job waits for: of its providers, or of its local models, which have one each."""
+    """The pauses that a waiting job waits for: of the models it asks for, or of their providers as a whole."""
     if history["status"] != "pending":
         return {}
     names = {name for target in history["targets"] for name in (target, target.partition("/")[0])}

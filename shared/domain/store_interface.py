@@ -59,7 +59,7 @@ class OrphansRemoved:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """No calls to `channel` (a provider and its key) for `seconds` more."""
+    """No calls to `channel`, which is PROVIDER/MODEL or a PROVIDER as a whole, for `seconds` more."""
 
     channel: str
     seconds: float
@@ -139,9 +139,13 @@ class WorkerStore(Protocol):
         """Write outcomes, each fenced by its lease. True: written, now or before; False: the lease was lost."""
 
     async def pause(self, channel: str, seconds: float) -> None:
-        """Pause a provider and key for the whole fleet; a longer pause wins."""
+        """Pause a channel for the whole fleet; a longer pause wins."""
 
-    async def pauses(self) -> list[Pause]: ...
+    async def pauses(self) -> list[Pause]:
+        """All that are in force, as the primary knows them."""
+
+    async def resume(self, channels: Collection[str]) -> None:
+        """End the pauses of these channels; what is not paused does not matter."""
 
 
 class ReaperStore(Protocol):

@@ -262,7 +262,7 @@ class MongoWorkerStore:
         # A value that sorts above all dates would win over the new date, and such a pause is ignored.
         former = {"$cond": [{"$eq": [{"$type": "$until"}, "date"]}, "$until", None]}
         until = {"$max": [former, {"$add": ["$$NOW", round(seconds * 1000)]}]}
-        with self._db.bounded("pausing a provider"):
+        with self._db.bounded("pausing a channel"):
             await self._db.pauses.update_one({"_id": channel}, [{"$set": {"until": until}}], upsert=True)
 
     async def pauses(self) -> list[Pause]:
@@ -271,6 +271,10 @@ class MongoWorkerStore:
             documents = await self._db.pauses.find({"until": {"$gt": now}}).to_list()
         readable = [pause for each in documents if (pause := self._readable_pause(each))]
         return [Pause(pause.channel, (pause.until - now).total_seconds()) for pause in readable]
+
+    async def resume(self, channels: Collection[str]) -> None:
+        with self._db.bounded("ending pauses"):
+            await self._db.pauses.delete_many({"_id": {"$in": list(channels)}})
 
     def _readable_pause(self, document: Document) -> StoredPause | None:
         """None for one that cannot be read, of which the log says so once."""

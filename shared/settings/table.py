@@ -111,6 +111,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 256 * MIB
     retry_base_seconds: Annotated[Seconds, doc("First backoff ceiling; doubles per failure, full jitter.")] = 1.0
     retry_cap_seconds: Annotated[Seconds, doc("Largest backoff ceiling.")] = 60.0
+    max_pause_seconds: Annotated[
+        Seconds, doc("Longest pause of a model after a 429 or 503, whatever `Retry-After` asks for.")
+    ] = 300.0
     reaper_interval_seconds: Annotated[Seconds, doc("How often the reaper ends overdue jobs and counts.")] = 2.0
 
     # Providers

@@ -127,13 +127,13 @@ PROVIDER_REPEATED = _counter(
 EMBEDDING_BATCH = _batch_sizes(
     "embedding_batch_jobs", "Jobs whose embeddings travelled in one provider call, where a provider batches."
 )
-PROVIDERS_PAUSED = _gauge_max("providers_paused{provider}", "1 while a provider is paused after a 429 or 503.")
+PROVIDERS_PAUSED = _gauge_max("providers_paused{provider}", "1 while a provider or a model of it is paused.")
 
 # The reaper; read these with max(), every reaper reports the same
 JOBS = _gauge_max("jobs{modality,status}", "Jobs that wait or run, from the database; counting stops at 100000.")
 OLDEST_PENDING_AGE = _gauge_max(
     "oldest_pending_age_seconds{modality}",
-    "How long ago one of the oldest pending jobs was accepted, also while it waits for a paused provider.",
+    "How long ago one of the oldest pending jobs was accepted, also while it waits for a paused model.",
 )
 OLDEST_DUE_AGE = _gauge_max(
     "oldest_due_age_seconds{modality}", "How long the job that could start for longest has waited for a worker."

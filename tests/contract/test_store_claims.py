@@ -92,6 +92,16 @@ async def test_the_longer_pause_wins_and_pauses_end(store: Store) -> None:
     await eventually(lambda: _paused(store, "groq", False))
 
 
+async def test_a_pause_that_was_ended_is_gone_and_may_begin_anew(store: Store) -> None:
+    for channel in ("openai", "openai/m", "groq"):
+        await store.pause(channel, 30)
+    await store.resume(["openai", "openai/m", "nobody"])
+    await store.resume([])
+    assert [pause.channel for pause in await store.pauses()] == ["groq"]
+    await store.pause("openai", 5)
+    assert {pause.channel: pause.seconds <= 5 for pause in await store.pauses()}["openai"]
+
+
 async def _paused(store: Store, channel: str, expected: bool) -> bool:
     return (channel in {pause.channel for pause in await store.pauses()}) is expected
 

@@ -82,9 +82,11 @@ async def test_an_overdue_job_ends_with_the_text_that_explains_it(store: Store, 
 @pytest.mark.parametrize(
     "text", [text for text in ODD.values() if text], ids=[name for name, text in ODD.items() if text]
 )
-async def test_a_channel_of_any_name_pauses(store: Store, text: str) -> None:
+async def test_a_channel_of_any_name_is_paused_and_resumed(store: Store, text: str) -> None:
     await store.pause(text, 30)
     assert [pause.channel for pause in await store.pauses()] == [text]
+    await store.resume([text])
+    assert await store.pauses() == []
 
 
 @pytest.mark.parametrize("field", ["targets", "request_id", "forward", "content_type", "key_id"])

@@ -19,7 +19,7 @@ from shared.domain.target import Target
 from shared.telemetry.metrics import JOB_FAILURES, PROVIDER_DURATION, PROVIDER_REQUESTS
 from workers.error_classification import internal
 from workers.execution.attempt_outcome import Deferred, Outcome, Retry, Succeeded, failed_with
-from workers.execution.provider_pauses import Pauses, channel_of
+from workers.execution.provider_pauses import Pauses
 from workers.execution.retry import RetryPolicy, asks_to_pause, defer_seconds, retry_in
 from workers.provider_interface import CALLS, Call, Calls, NoPlace, Provider, ProviderError
 from workers.result_shapes import shape_result
@@ -97,8 +97,7 @@ class Attempts:
         failed: _Failure | None = None
         for index in range(job.target, len(job.targets)):
             target = job.targets[index]
-            channel = channel_of(target)
-            if wait := self._pauses.left(channel):
+            if wait := self._pauses.left(target):
                 waits.append(wait)
                 continue
             try:
@@ -107,8 +106,8 @@ class Attempts:
                 waits.append(_PLACE_RETRY_SECONDS)
             except ProviderError as error:
                 if asks_to_pause(error):
-                    await self._pauses.pause(channel, error)
-                    waits.append(self._pauses.left(channel))
+                    await self._pauses.pause(target, error)
+                    waits.append(self._pauses.left(target))
                     continue
                 JOB_FAILURES.labels(job.modality).inc()
                 failures = 1 + (job.failures if index == job.target else 0)
@@ -160,7 +159,7 @@ class Attempts:
                 notes.append(AttemptRecord(self._worker, target.provider, outcome, took, upstream_request_id))
                 _requests(target.provider, f"{outcome[0]}xx" if outcome.isdigit() else outcome).inc()
                 _provider_duration(target.provider).observe(time.monotonic() - began)
-        self._pauses.succeeded(channel_of(target))
+        self._pauses.succeeded(target)
         return Succeeded(result, tuple(notes))
 
     def _request(self, job: ClaimedJob, target: Target, content: Content, number: int) -> Call:

@@ -45,9 +45,9 @@ def defer_seconds(shortest_pause: float, drawn: float) -> float:
     return shortest_pause + drawn * min(shortest_pause, _LONGEST_SPREAD)
 
 
-def pause_seconds(error: ProviderError, streak: int, drawn: float) -> float:
-    """How long to leave a provider alone: what it asked for, or a doubling guess with jitter."""
+def pause_seconds(error: ProviderError, streak: int, drawn: float, longest: float) -> float:
+    """How long to leave a channel alone: what was asked for, or a doubling guess with jitter; never above `longest`."""
     if error.retry_after is not None and error.retry_after > 0:
-        return error.retry_after
+        return min(error.retry_after, longest)
     guess = min(_LONGEST_BLIND_PAUSE, _FIRST_PAUSE * 2.0 ** min(streak, 16))
-    return guess * (0.5 + drawn / 2)
+    return min(guess * (0.5 + drawn / 2), longest)

@@ -60,7 +60,7 @@ async def run_worker(settings: Settings, modalities: Sequence[str], stop: asynci
     ):
         _report(modalities, providers, health)
         store = MongoStore(database, settings)
-        pauses = Pauses(store, providers)
+        pauses = Pauses(store, providers, settings.max_pause_seconds)
         attempts = Attempts(
             store=store,
             providers=providers,

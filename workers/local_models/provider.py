@@ -28,7 +28,7 @@ _CAPACITY = 1024  # calls per model; the worker's slots bound them before, and t
 _MOST_THREADS = 4
 CLOSE_SECONDS = 5.0
 """How long `close` waits for what runs; longer than a model is given to come to a stopping point."""
-_LONGEST_RETRY_AFTER = 10.0  # it pauses the local models of all workers, so it is short
+_LONGEST_RETRY_AFTER = 10.0  # it pauses the model of all workers, so it is short
 _WEIGHT_OF_THE_LATEST = 0.2
 
 

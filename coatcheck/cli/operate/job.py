@@ -25,7 +25,7 @@ from shared.mongo.operator_store import OperatorStore
 def job(job_id: UUID, as_json: bool) -> None:
     """Show what the database knows of a job: accepted, claims with a call, attempts, ended. Never its bodies.
 
-    Of claims that led to no call, for a provider was paused, only the number is kept.
+    Of claims that led to no call, for a model was paused, only the number is kept.
     """
 
     async def look(database: Database) -> dict[str, Any] | None:
@@ -64,7 +64,7 @@ def _story(history: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if "wake_at" in history:
         yield "next", f"{after('wake_at')}  {'lease ends' if history['status'] == 'processing' else 'due'}"
     for channel, seconds in history["paused"].items():
-        yield "paused", f"{channel} asked for fewer calls: {seconds:.0f} s more"
+        yield "paused", f"{channel} for {seconds:.0f} s more"
     if "completed_at" in history:
         yield "ended", f"{after('completed_at')}  {history.get('status_code', '')}  {_size(history, 'result_bytes')}"
     if "error" in history:

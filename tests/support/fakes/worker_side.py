@@ -177,3 +177,8 @@ class FakeWorkerStore(StoreState):
         await self._called("pauses")
         now = self.now()
         return [Pause(name, (until - now).total_seconds()) for name, until in self.paused.items() if until > now]
+
+    async def resume(self, channels: Collection[str]) -> None:
+        await self._called("resume")
+        for channel in channels:
+            self.paused.pop(channel, None)

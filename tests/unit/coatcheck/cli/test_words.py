@@ -88,7 +88,7 @@ HISTORY = {
     "expires_at": START + timedelta(hours=1),
     "status_code": 200,
     "result_bytes": 1234,
-    "paused": {"openai": 12.0},
+    "paused": {"openai/m": 12.0},
 }
 
 
@@ -104,7 +104,7 @@ def test_the_story_of_a_job_counts_seconds_from_its_acceptance() -> None:
         "claims: 2, 1 of them without a call that was noted: the providers were paused or had no free place",
         "went to: waiting for a worker 1.500 s  in the provider 0.400 s  recording 0.100 s",
         "spent: failures 1  crashes 0  releases 0",
-        "paused: openai asked for fewer calls: 12 s more",
+        "paused: openai/m for 12 s more",
         "ended: +2.000 s  200  1234 bytes",
         "kept until: 2026-07-25T11:39:58Z",
     ]

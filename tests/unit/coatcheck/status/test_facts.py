@@ -140,7 +140,7 @@ def test_an_installation_that_works_gives_no_concern() -> None:
         ([modality("ocr", pending=2)], WELL, [], "2 jobs of ocr wait and no worker serves it."),
         ([modality(pending=2, due_seconds=61.0)], WELL, [], "A job of text has waited for 61 s."),
         ([modality(completed=30, failed=5)], WELL, [], "5 of 35 jobs of text failed."),
-        ([], WELL, [Paused("openai", 12.0)], "openai asked for fewer calls: paused for 12 s more."),
+        ([], WELL, [Paused("openai", 12.0)], "openai is paused for 12 s more."),
         ([], [*WELL, process("", name="w-9", seconds_ago=None, holds={"text": 3})], [], "w-9 is silent and 3 jobs"),
         ([], [*WELL, process("edge", version="2")], [], "Versions 1, 2 run side by side."),
     ],

@@ -90,6 +90,7 @@ def test_a_waiting_job_knows_the_pauses_it_waits_for() -> None:
     paused = {"openai": 12.0, "local/minilm": 3.0, "groq": 9.0}
     waiting = history(targets=["openai/gpt-4o", "local/minilm"])
     assert paused_of(waiting, paused) == {"openai": 12.0, "local/minilm": 3.0}
+    assert paused_of(waiting, {"openai/gpt-4o": 2.0, "openai/gpt-4": 9.0}) == {"openai/gpt-4o": 2.0}
     assert paused_of(waiting | {"status": "completed"}, paused) == {}
 
 

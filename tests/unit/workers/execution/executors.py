@@ -32,7 +32,7 @@ def make_executor(store: FakeStore, providers: Mapping[str, Scripted], settings:
     attempts = Attempts(
         store=store,
         providers=providers,
-        pauses=Pauses(store, providers),
+        pauses=Pauses(store, providers, longest=300.0),
         policy=RetryPolicy(settings.max_failures, base=0.01, cap=0.02),
         call_seconds=5.0,
         result_bytes=100_000,

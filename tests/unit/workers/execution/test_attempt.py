@@ -62,7 +62,7 @@ def attempts(providers: Mapping[str, Scripted], *, max_failures: int = 3, result
     return Attempts(
         store=store,
         providers=providers,
-        pauses=Pauses(store, providers),
+        pauses=Pauses(store, providers, longest=300.0),
         policy=RetryPolicy(max_failures, base=1.0, cap=60.0),
         call_seconds=5.0,
         result_bytes=result_bytes,
@@ -135,6 +135,18 @@ async def test_a_call_that_found_no_place_leaves_the_job_to_its_fallback() -> No
 
     outcome = await attempts({"first": Scripted(act), "second": Scripted()}).execute(claimed_job(targets=TARGETS[:2]))
     assert isinstance(outcome, Succeeded)
+
+
+async def test_a_429_for_one_model_lets_jobs_of_another_model_of_the_provider_through() -> None:
+    def act() -> bytes:
+        if provider.calls[-1].model == "busy":
+            raise ProviderError("no", status_code=429, error_type="provider_rate_limited", retryable=True)
+        return EMBEDDING
+
+    provider = Scripted(act)
+    runner = attempts({"openai": provider})
+    assert isinstance(await runner.execute(claimed_job(targets=(Target("openai", "busy"),))), Deferred)
+    assert isinstance(await runner.execute(claimed_job(targets=(Target("openai", "idle"),))), Succeeded)
 
 
 async def test_a_paused_provider_is_passed_over_for_a_fallback() -> None:

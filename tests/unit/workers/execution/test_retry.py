@@ -55,8 +55,13 @@ def test_429_and_503_with_a_time_pause_and_nothing_else_does() -> None:
 
 @given(streak=st.integers(0, 1000), draw=drawn, asked=st.none() | st.floats(0.1, 3600))
 def test_a_pause_is_what_was_asked_or_a_bounded_guess(streak: int, draw: float, asked: float | None) -> None:
-    seconds = pause_seconds(error(429, retry_after=asked), streak, draw)
+    seconds = pause_seconds(error(429, retry_after=asked), streak, draw, longest=3600)
     assert seconds == asked if asked else 1.0 <= seconds <= 15.0
+
+
+@given(streak=st.integers(0, 1000), draw=drawn, asked=st.none() | st.floats(0.1, 604_800), longest=st.floats(0.1, 1000))
+def test_no_pause_is_longer_than_the_longest(streak: int, draw: float, asked: float | None, longest: float) -> None:
+    assert 0 < pause_seconds(error(429, retry_after=asked), streak, draw, longest) <= longest
 
 
 @given(pause=st.floats(0.001, 3600), draw=drawn)
