@@ -23,4 +23,4 @@ while response.status in ("queued", "in_progress"):
     response = client.responses.retrieve(submitted.id)
 
 print(response.output_text)
-sys.exit(response.status != "completed")
+sys.exit(response.status not in ("completed", "incomplete"))  # incomplete: cut at its limit of tokens

@@ -76,10 +76,10 @@ async def _by_aiohttp(url: str) -> list[int]:
     parts = aiohttp.FormData({"model": "openai/m"})
     parts.add_field("image", IMAGE[1], filename=IMAGE[0], content_type=IMAGE[2])
     async with aiohttp.ClientSession() as session:
-        submit = await session.post(url + SUBMIT, json=BODY)
-        poll = await session.get(url + submit.headers["location"])
-        form = await session.post(url + FORM, data=parts)
-    return [submit.status, poll.status, form.status]
+        async with session.post(url + SUBMIT, json=BODY) as submit:
+            location = submit.headers["location"]
+        async with session.get(url + location) as poll, session.post(url + FORM, data=parts) as form:
+            return [submit.status, poll.status, form.status]
 
 
 def by_the_standard_library(url: str) -> list[int]:
