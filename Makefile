@@ -18,7 +18,7 @@ SOURCES = $(wildcard $(CODE))
 TIERS ?= $(wildcard tests/unit tests/contract tests/integration tests/system)
 
 # Unit tests that wait for timers and processes more than they compute: beside the others they cost no time.
-WAITING := $(addprefix tests/unit/,coatcheck/batch coatcheck/cli coatcheck/client workers/execution shared/kafka)
+WAITING := $(addprefix tests/unit/,coatcheck/batch coatcheck/cli workers/execution shared/kafka)
 
 EXTRA_LOCKS := models-speech models-transcription models-ocr models-chat
 # No index address gets into the files. All but the peers', which has an environment of its own, come from one

@@ -9,7 +9,7 @@ import pytest
 from coatcheck_client import ENDPOINTS, Coatcheck
 from coatcheck_client.testing import FakeServer, listening
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "docs/client.md", ROOT / "client/README.md"]
 
 PROGRAMS = [

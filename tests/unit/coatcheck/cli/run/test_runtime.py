@@ -17,7 +17,7 @@ from coatcheck.cli.run.runtime import Run, Service, ServiceFailed, run
 from shared.domain.errors import SettingsError
 from shared.telemetry.health import Health
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 OVERVIEW_RATIO = 2.0
 """The overview may cost this many times what Python takes to load the command line library."""
 DRIVERS = {"pymongo", "kafka", "falcon", "gunicorn", "uvicorn", "httpx", "aiohttp", "prometheus_client", "onnxruntime"}
